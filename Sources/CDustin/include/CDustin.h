@@ -1,0 +1,45 @@
+// The ABI between emitted code and the runtime: what a step's code reads. 64-bit, little-endian.
+#pragma once
+#include <stdint.h>
+
+#define DUSTIN_ABI_VERSION 1
+
+// Keys are numbered in blocks of 16 positions; softmax state is kept per chunk of 1024.
+enum { DUSTIN_BLOCK = 16, DUSTIN_CHUNK = 1024 };
+
+// One sequence's share of a step. Its rows are rows row0 … row0+rows-1 of the step and take the positions
+// length … length+rows-1 of its cache.
+typedef struct dustin_sequence {
+  uint8_t *cache;    // the sequence's KV memory, zeroed when it was made; layout: dustin_cache_layout in the program
+  int64_t capacity;  // positions that the cache can hold; a multiple of DUSTIN_BLOCK
+  int32_t row0;
+  int32_t rows;
+  int32_t length;    // committed positions before the step
+  int32_t reserved;
+} dustin_sequence;
+
+// One step: all that emitted code is given. Threads 0 … threads-1 all call the entry with the same step.
+typedef struct dustin_step {
+  uint8_t *arena;                    // activations; offsets come from the call table; 64-byte aligned
+  const uint8_t *weights;            // packed weights; 64-byte aligned
+  uint8_t *partials;                 // scratch for split attention: partial_rows * partial_bytes
+  const int64_t *table;              // the function's call table
+  const dustin_sequence *sequences;
+  int64_t table_count;               // int64 words in the table
+  int32_t sequence_count;
+  int32_t rows;                      // sum of all sequences' rows, 1 … the function's bound of T
+  int32_t threads;
+  int32_t reserved;
+  void (*wait)(void);                // called now and then by a thread that spins at a barrier
+  uint8_t *thread_scratch;           // threads * scratch_bytes, 64-byte aligned
+  int64_t scratch_bytes;
+  // barrier state, on lines of their own
+  uint8_t pad0[64];
+  int64_t arrived;                   // threads that reached the current barrier
+  uint8_t pad1[56];
+  int64_t phase;                     // barriers passed
+  uint8_t pad2[56];
+} dustin_step;
+
+// The entry of a program: runs the table for one thread.
+typedef void (*dustin_entry)(dustin_step *step, int64_t thread);

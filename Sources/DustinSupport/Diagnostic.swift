@@ -1,0 +1,67 @@
+/// One message about something outside the program: a file, a flag, an IR line, a plug-in.
+public struct Diagnostic: Sendable {
+  public enum Severity: String, Sendable { case error, warning, note }
+
+  /// Stable kebab-case name of the kind of message; tests and tools match on it.
+  public let id: String
+  public let severity: Severity
+  /// One sentence without a full stop that names the thing.
+  public let message: String
+  /// Where in a text, if the thing is a text.
+  public let range: SourceRange?
+  /// Context and cures, printed below the message.
+  public let notes: [Diagnostic]
+
+  public init(
+    _ id: String, _ message: String, at range: SourceRange? = nil, severity: Severity = .error,
+    notes: [Diagnostic] = []
+  ) {
+    self.id = id
+    self.severity = severity
+    self.message = message
+    self.range = range
+    self.notes = notes
+  }
+
+  public static func note(_ message: String, at range: SourceRange? = nil) -> Diagnostic {
+    Diagnostic("note", message, at: range, severity: .note)
+  }
+}
+
+/// What every throwing function of Dustin throws: at least one error, all that were found.
+public struct DiagnosticError: Error, Sendable, CustomStringConvertible {
+  public let diagnostics: [Diagnostic]
+
+  public init(_ diagnostics: [Diagnostic]) {
+    self.diagnostics = diagnostics
+  }
+
+  public init(_ id: String, _ message: String, at range: SourceRange? = nil, notes: [Diagnostic] = []) {
+    self.init([Diagnostic(id, message, at: range, notes: notes)])
+  }
+
+  public var description: String { diagnostics.map { $0.rendered() }.joined(separator: "\n") }
+}
+
+extension Diagnostic {
+  /// `file:line:column: error: message`, the line of text and a caret below it, then the notes.
+  public func rendered() -> String {
+    var lines: [String] = []
+    var head = ""
+    if let range {
+      let (line, column) = range.buffer.position(of: range.start)
+      head = "\(range.buffer.name):\(line):\(column): "
+    }
+    lines.append("\(head)\(severity.rawValue): \(message)")
+    if let range {
+      let (line, column) = range.buffer.position(of: range.start)
+      let text = range.buffer.line(line)
+      let length = max(1, min(range.end - range.start, text.count - column + 1))
+      let pad = text.prefix(column - 1).map { $0 == "\t" ? "\t" : " " }
+      lines.append("  " + text)
+      lines.append("  " + pad.joined() + "^" + String(repeating: "~", count: length - 1))
+    }
+    for note in notes { lines.append(note.rendered()) }
+    return lines.joined(separator: "\n")
+  }
+}
