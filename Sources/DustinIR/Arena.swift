@@ -1,0 +1,36 @@
+/// Where row tensors lie during a step; the one place that `plan-memory` and code generation ask.
+public enum Arena {
+  /// Every buffer starts at a multiple of this many bytes.
+  public static let alignment = 64
+
+  /// Distance of two rows. Rows of a matrix are padded to whole groups of 64 values, so that kernels may write full
+  /// panels; a tensor of rank 1 is dense.
+  public static func rowBytes(_ type: TensorType) -> Int {
+    guard type.rank > 1 else { return type.element.byteCount }
+    let count = type.shape.dropFirst().reduce(1) { $0 * ($1.fixedValue ?? 0) }
+    return (count + 63) / 64 * 64 * type.element.byteCount
+  }
+
+  /// Bytes of a row tensor with the most rows that a step may have; the first extent is `T` (one row per token) or 1
+  /// (one row per sequence, and a step has at most as many sequences as rows).
+  public static func byteCount(_ type: TensorType, maxRows: Int) -> Int {
+    (rowBytes(type) * maxRows + alignment - 1) / alignment * alignment
+  }
+
+  /// The arguments that are not caches lie at the start of the arena, in order. Offsets by argument index, and the end.
+  public static func argumentOffsets(of function: Function, maxRows: Int) -> (offsets: [Int: Int], end: Int) {
+    var offsets: [Int: Int] = [:]
+    var end = 0
+    for (index, argument) in function.arguments.enumerated() where function.argumentRoles[index] != .cache {
+      offsets[index] = end
+      end += byteCount(argument.type, maxRows: maxRows)
+    }
+    return (offsets, end)
+  }
+
+  /// The scratch rows that an op's kernels need beside its results: the normed rows of a `linear` with a norm.
+  public static func scratchType(of operation: Operation) -> TensorType? {
+    guard operation.name == "linear", !operation[group: "norm"].isEmpty else { return nil }
+    return operation.operands[0].type.with(element: operation.attributes.word("round") == "bf16" ? .bf16 : .f32)
+  }
+}
