@@ -1,0 +1,123 @@
+import DustinSupport
+
+/// Reads the members of one JSON object and collects every complaint, so that a user sees all of a file's errors at once.
+///
+/// A member at fault yields a harmless stand-in; nobody may use the values before `finish()` has returned.
+final class FieldReader {
+  let object: JSONValue
+  /// What messages call the object: `config.json`, `rope_scaling`.
+  let what: String
+  private(set) var errors: [Diagnostic] = []
+
+  init(_ object: JSONValue, _ what: String) {
+    self.object = object
+    self.what = what
+    if object.objectEntries == nil { report("\(what) must be an object, not \(object.kindDescription)", at: object) }
+  }
+
+  /// Throws what was found, if anything was.
+  func finish() throws {
+    if !errors.isEmpty { throw DiagnosticError(errors) }
+  }
+
+  func report(_ message: String, at value: JSONValue, notes: [Diagnostic] = []) {
+    errors.append(Diagnostic("model-config", message, at: value.range, notes: notes))
+  }
+
+  /// Takes over the complaints about a nested object.
+  func absorb(_ other: FieldReader) { errors += other.errors }
+
+  /// The member, or nil when it is absent or null: the two mean the same in these files.
+  func value(_ key: String) -> JSONValue? {
+    guard let value = object[key], !value.isNull else { return nil }
+    return value
+  }
+
+  func int(_ key: String, in range: ClosedRange<Int>, default fallback: Int? = nil) -> Int {
+    guard let value = value(key) else { return fallback ?? missing(key, range.lowerBound) }
+    guard let number = value.intValue else {
+      report("'\(key)' must be an integer, not \(describe(value))", at: value)
+      return range.lowerBound
+    }
+    guard range.contains(number) else {
+      report("'\(key)' is \(number); it must be from \(range.lowerBound) to \(range.upperBound)", at: value)
+      return range.lowerBound
+    }
+    return number
+  }
+
+  func double(_ key: String, in range: ClosedRange<Double>, default fallback: Double? = nil) -> Double {
+    guard let value = value(key) else { return fallback ?? missing(key, range.lowerBound) }
+    guard let number = value.doubleValue else {
+      report("'\(key)' must be a number, not \(describe(value))", at: value)
+      return range.lowerBound
+    }
+    guard range.contains(number) else {
+      report("'\(key)' is \(number); it must be from \(range.lowerBound) to \(range.upperBound)", at: value)
+      return range.lowerBound
+    }
+    return number
+  }
+
+  func bool(_ key: String, default fallback: Bool) -> Bool {
+    guard let value = value(key) else { return fallback }
+    guard let flag = value.boolValue else {
+      report("'\(key)' must be true or false, not \(describe(value))", at: value)
+      return fallback
+    }
+    return flag
+  }
+
+  func string(_ key: String) -> String? {
+    guard let value = value(key) else { return nil }
+    guard let text = value.stringValue else {
+      report("'\(key)' must be a string, not \(describe(value))", at: value)
+      return nil
+    }
+    return text
+  }
+
+  /// Token ids: one integer or an array of them.
+  func tokenIDs(_ key: String) -> [Int] {
+    guard let value = value(key) else { return [] }
+    var ids: [Int] = []
+    for item in value.arrayValue ?? [value] {
+      guard let id = item.intValue, (0...Int(Int32.max)).contains(id) else {
+        report("'\(key)' must hold token ids, not \(describe(item))", at: item)
+        return []
+      }
+      if !ids.contains(id) { ids.append(id) }
+    }
+    return ids
+  }
+
+  /// Complains about members that are not in `known`: each could change what the others mean.
+  func refuseUnknown(besides known: [String]) {
+    for (key, value) in object.objectEntries ?? [] where !known.contains(key) && !value.isNull {
+      let hint = closestName(to: key, in: known).map { [Diagnostic.note("did you mean '\($0)'?")] } ?? []
+      report("'\(key)' in \(what) is not supported", at: value, notes: hint)
+    }
+  }
+
+  private func missing<Value>(_ key: String, _ standIn: Value) -> Value {
+    let others = (object.objectEntries ?? []).map(\.key)
+    let hint = closestName(to: key, in: others).map { [Diagnostic.note("did you mean '\(key)' by '\($0)'?")] } ?? []
+    // The object's first byte: a caret below the whole file would say nothing.
+    let range = object.range
+    errors.append(
+      Diagnostic(
+        "model-config", "\(what) lacks '\(key)'", at: SourceRange(range.buffer, range.start, range.start + 1),
+        notes: hint))
+    return standIn
+  }
+
+  private func describe(_ value: JSONValue) -> String {
+    switch value.kind {
+    case .int(let number): "\(number)"
+    case .double(let number): "\(number)"
+    case .bool(let flag): "\(flag)"
+    case .string(let text) where text.utf8.count <= 40: JSON.quoted(text)
+    default: value.kindDescription
+    }
+  }
+}
