@@ -55,6 +55,7 @@ let package = Package(
     .testTarget(name: "DustinTextTests", dependencies: ["DustinText"], exclude: ["Golden"]),
     .testTarget(name: "DustinIRTests", dependencies: ["DustinIR", "DustinTesting"]),
     .testTarget(name: "DustinPassesTests", dependencies: ["DustinPasses", "DustinInterpreter"]),
+    .testTarget(name: "DustinInterpreterTests", dependencies: ["DustinInterpreter", "DustinPasses", "DustinModels"]),
     .testTarget(name: "DustinModelsTests", dependencies: ["DustinModels", "DustinInterpreter"]),
     .testTarget(
       name: "DustinCodegenTests", dependencies: ["DustinCodegen", "DustinInterpreter", "DustinPasses", "DustinRuntime"]),

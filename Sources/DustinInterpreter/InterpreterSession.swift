@@ -1,0 +1,133 @@
+import DustinIR
+import DustinSupport
+
+/// One sequence of a model module: its caches, steps through any of its functions, commit and truncate.
+///
+/// Functions share the caches by the order of their cache arguments. Of the other arguments, the i32 one whose name
+/// begins with `pos` takes the positions, the remaining i32 one the token ids; logits are the first f32 result of rank 2.
+public final class InterpreterSession {
+  public let interpreter: Interpreter
+  /// Committed positions.
+  public private(set) var length = 0
+  private var caches: [KVCacheTensor] = []
+
+  /// Caches are made for the first function that has any. `capacity`: most positions; the default is the bound of the
+  /// caches' first dim.
+  public init(_ interpreter: Interpreter, capacity: Int? = nil) throws {
+    self.interpreter = interpreter
+    guard let function = interpreter.module.functions.first(where: { $0.argumentRoles.contains(.cache) }) else {
+      return
+    }
+    for (value, role) in zip(function.arguments, function.argumentRoles) where role == .cache {
+      guard value.type.rank == 3, let heads = value.type.shape[1].fixedValue, let dim = value.type.shape[2].fixedValue,
+        let bound = interpreter.module.bound(of: value.type.shape[0])
+      else {
+        throw DiagnosticError(
+          "cache-shape", "the cache '%\(value.name)' must be [L, KV, D], not \(value.type)", at: function.location)
+      }
+      let cache = try KVCacheTensor(
+        heads: heads, dim: dim, element: value.type.element, capacity: min(bound, capacity ?? bound))
+      caches.append(cache)
+    }
+  }
+
+  private init(copying other: InterpreterSession) throws {
+    interpreter = other.interpreter
+    length = other.length
+    caches = try other.caches.map { try $0.copy() }
+  }
+
+  /// An independent sequence with the same context.
+  public func fork() throws -> InterpreterSession { try InterpreterSession(copying: self) }
+
+  /// Runs the tokens as the rows of one step at positions `length …`; the rows are in flight until `commit`, and the
+  /// next step replaces them. Returns the logits of every row that the function gives, [rows][vocab].
+  public func step(function name: String, tokens: [Int32]) throws -> [[Float]] {
+    let results = try run(name, tokens)
+    guard let logits = results.first(where: { $0.element == .f32 && $0.shape.count == 2 }) else {
+      throw DiagnosticError("no-logits", "'@\(name)' gives no f32 rows that could be logits")
+    }
+    let (floats, width) = (logits.floats, logits.width)
+    return (0..<logits.rows).map { Array(floats[$0 * width..<($0 + 1) * width]) }
+  }
+
+  /// As `step`, and commits every row; tokens beyond the function's bound of rows go in as several steps.
+  /// Returns the logits of the last row.
+  public func prefill(function name: String, tokens: [Int32]) throws -> [Float] {
+    let tile = max(1, try rowBound(of: name))
+    var last: [Float] = []
+    var start = 0
+    while start < tokens.count {
+      let end = min(tokens.count, start + tile)
+      last = try step(function: name, tokens: Array(tokens[start..<end])).last ?? []
+      try commit(end - start)
+      start = end
+    }
+    return last
+  }
+
+  /// Makes the first `count` rows of the last step part of the context.
+  public func commit(_ count: Int) throws {
+    // All or none: a cache that took no rows leaves the others as they are.
+    guard count >= 0, caches.allSatisfy({ count <= $0.written - $0.length }) else {
+      throw DiagnosticError("cache-commit", "cannot commit \(count) positions: the last step had fewer rows")
+    }
+    for cache in caches { try cache.commit(count) }
+    length += count
+  }
+
+  /// Forgets the positions from `newLength` on.
+  public func truncate(to newLength: Int) throws {
+    guard newLength >= 0, newLength <= length else {
+      throw DiagnosticError("cache-truncate", "cannot truncate to \(newLength) positions: \(length) are committed")
+    }
+    for cache in caches { try cache.truncate(to: newLength) }
+    length = newLength
+  }
+
+  /// Committed keys and values, in the order of the caches: [L, KV, D] each.
+  public func cacheContents() throws -> [Tensor] { try caches.map { try $0.tensor(0..<$0.length) } }
+
+  private func run(_ name: String, _ tokens: [Int32]) throws -> [Tensor] {
+    let function = try self.function(name)
+    guard length + tokens.count <= Int(Int32.max) else {
+      throw DiagnosticError("context", "\(length) + \(tokens.count) positions are too many")
+    }
+    var nextCache = 0
+    var arguments: [Interpreter.Argument] = []
+    for (value, role) in zip(function.arguments, function.argumentRoles) {
+      if role == .cache {
+        guard nextCache < caches.count else {
+          throw DiagnosticError("argument", "'@\(name)' has more caches than the session", at: function.location)
+        }
+        arguments.append(.cache(caches[nextCache].current))
+        nextCache += 1
+      } else if value.type.element == .i32, value.type.rank == 1 {
+        let isPositions = value.name.hasPrefix("pos")
+        let ids = isPositions ? tokens.indices.map { Int32(length + $0) } : tokens
+        arguments.append(.tensor(try Tensor([tokens.count], ints: ids)))
+      } else {
+        throw DiagnosticError(
+          "argument", "a session cannot give '%\(value.name)' of '@\(name)' a value", at: function.location)
+      }
+    }
+    return try interpreter.call(name, arguments).compactMap { if case .tensor(let tensor) = $0 { tensor } else { nil } }
+  }
+
+  /// The bound of the rows that one step of the function may have: that of its token ids' extent.
+  private func rowBound(of name: String) throws -> Int {
+    let function = try self.function(name)
+    let ids = function.arguments.first { $0.type.element == .i32 && $0.type.rank == 1 }
+    guard let dim = ids?.type.shape[0], let bound = interpreter.module.bound(of: dim) else {
+      throw DiagnosticError("argument", "'@\(name)' takes no token ids", at: function.location)
+    }
+    return bound
+  }
+
+  private func function(_ name: String) throws -> Function {
+    if let function = interpreter.module.function(name) { return function }
+    let names = interpreter.module.functions.map(\.name)
+    let notes = closestName(to: name, in: names).map { [Diagnostic.note("did you mean '@\($0)'?")] } ?? []
+    throw DiagnosticError("unknown-function", "there is no function '@\(name)'", notes: notes)
+  }
+}
