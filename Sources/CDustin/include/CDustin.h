@@ -4,14 +4,14 @@
 
 #define DUSTIN_ABI_VERSION 1
 
-// Keys are numbered in blocks of 16 positions; softmax state is kept per chunk of 1024.
-enum { DUSTIN_BLOCK = 16, DUSTIN_CHUNK = 1024 };
+// Keys lie in blocks of 16 positions, are read in groups of 64, and the softmax state is kept per chunk of 1024.
+enum { DUSTIN_BLOCK = 16, DUSTIN_GROUP = 64, DUSTIN_CHUNK = 1024 };
 
 // One sequence's share of a step. Its rows are rows row0 … row0+rows-1 of the step and take the positions
 // length … length+rows-1 of its cache.
 typedef struct dustin_sequence {
   uint8_t *cache;    // the sequence's KV memory, zeroed when it was made; layout: dustin_cache_layout in the program
-  int64_t capacity;  // positions that the cache can hold; a multiple of DUSTIN_BLOCK
+  int64_t capacity;  // positions that the cache can hold; a multiple of DUSTIN_GROUP
   int32_t row0;
   int32_t rows;
   int32_t length;    // committed positions before the step

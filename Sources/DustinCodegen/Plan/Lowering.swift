@@ -1,0 +1,330 @@
+import CDustin
+import DustinIR
+import DustinSupport
+
+extension KernelPlan {
+  /// Plans every function of a module in stage `planned`. Throws for shapes that no kernel serves, naming the op.
+  public init(lowering module: Module, for target: CPUTarget) throws {
+    self.init(target: target)
+    guard module.stage == .planned else {
+      throw DiagnosticError(
+        "stage", "code generation needs stage 'planned', this module is in stage '\(module.stage.rawValue)'",
+        notes: [.note("end the pipeline with 'plan-memory'")])
+    }
+    for function in module.functions {
+      var lowering = try FunctionLowering(module, function, self)
+      try lowering.run()
+      self = lowering.plan
+    }
+    program.weightBytes = weights.byteCount
+    program.scratchBytesPerThread = ((kernels.map(\.scratchBytes).max() ?? 0) + 63) / 64 * 64 + 64
+  }
+}
+
+/// Lowers one function; the plan is threaded through.
+struct FunctionLowering {
+  private let module: Module
+  private let function: Function
+  private let maxRows: Int
+  fileprivate var plan: KernelPlan
+  private var calls: [KernelPlan.Call] = []
+  /// Arena offset of every row value; aliases share one.
+  private var offsets: [Value: Int] = [:]
+  /// Region of every cache version.
+  private var regions: [Value: Int] = [:]
+  /// Weights under a `cast`: the element type that they are packed in.
+  private var weightCasts: [Value: (global: Global, element: ElementType)] = [:]
+  private var arenaEnd = 0
+
+  init(_ module: Module, _ function: Function, _ plan: KernelPlan) throws {
+    self.module = module
+    self.function = function
+    self.plan = plan
+    maxRows = module.bound(of: .named("T")) ?? 1
+    let arguments = Arena.argumentOffsets(of: function, maxRows: maxRows)
+    arenaEnd = arguments.end
+    var cacheRegions: [Program.CacheRegion] = []
+    for (index, argument) in function.arguments.enumerated() {
+      if let offset = arguments.offsets[index] {
+        offsets[argument] = offset
+      } else {
+        regions[argument] = cacheRegions.count
+        cacheRegions.append(try Self.region(argument, isKeys: cacheRegions.count % 2 == 0))
+      }
+    }
+    if plan.program.cacheRegions.isEmpty { self.plan.program.cacheRegions = cacheRegions }
+    guard cacheRegions.isEmpty || self.plan.program.cacheRegions == cacheRegions else {
+      throw DiagnosticError(
+        "cache-mismatch", "function '@\(function.name)' takes other caches than the functions before it",
+        at: function.location)
+    }
+  }
+
+  private static func region(_ value: Value, isKeys: Bool) throws -> Program.CacheRegion {
+    let type = value.type
+    guard type.rank == 3, let heads = type.shape[1].fixedValue, let dim = type.shape[2].fixedValue,
+      let element: Program.Element = type.element == .bf16 ? .bf16 : type.element == .f32 ? .f32 : nil
+    else { throw DiagnosticError("cache-type", "'%\(value.name)': a cache must be f32 or bf16 [L, KV, D], not \(type)") }
+    guard dim % 16 == 0, dim > 0 else {
+      throw DiagnosticError("head-dim", "'%\(value.name)': compiled attention needs a head dim that 16 divides, not \(dim)")
+    }
+    return Program.CacheRegion(isKeys: isKeys, heads: heads, dim: dim, element: element)
+  }
+
+  mutating func run() throws {
+    for operation in function.body { try lower(operation) }
+    var table: [Int64] = []
+    for call in calls {
+      table += [Int64(call.kernel), call.barrier ? 1 : 0, Int64(call.arguments.count)]
+      table += call.arguments.map(\.word)
+    }
+    func ports(_ values: [Value], _ roles: [ValueRole]) throws -> [Program.Port] {
+      try zip(values, roles).map { value, role in
+        Program.Port(name: value.name, role: role.rawValue, place: try place(value))
+      }
+    }
+    plan.functions.append(KernelPlan.PlannedFunction(name: function.name, calls: calls))
+    plan.program.functions.append(
+      Program.Function(
+        name: function.name, maxRows: maxRows, table: table,
+        arguments: try ports(function.arguments, function.argumentRoles),
+        results: try ports(function.returns, function.returnRoles), isExact: function.fidelity == .exact))
+    plan.program.arenaBytes = max(plan.program.arenaBytes, arenaEnd)
+  }
+
+  private func place(_ value: Value) throws -> Program.Port.Place {
+    if let region = regions[value] { return .cache(region: region) }
+    guard let offset = offsets[value] else { throw unsupported("'%\(value.name)' has no place in the arena", nil) }
+    let element: Program.Element = value.type.element == .bf16 ? .bf16 : value.type.element == .i32 ? .i32 : .f32
+    return .arena(
+      offset: offset, rowBytes: Arena.rowBytes(value.type), count: try columns(value),
+      element: element, perSequence: domain(value) == .sequences)
+  }
+
+  // MARK: one op
+
+  private mutating func lower(_ op: Operation) throws {
+    if op.name == "cast", let global = op.operands[0].global {
+      weightCasts[op.result] = (global, op.result.type.element)
+      return
+    }
+    try reservePlaces(op)
+    switch op.name {
+    case "embed": try lowerEmbed(op)
+    case "rmsnorm":
+      try emitNorm(op, x: op.operands[0], gain: op[group: "weight"][0], output: element(op.result), out: offset(op.result))
+    case "linear": try lowerLinear(op)
+    case "add", "mul", "silu", "cast", "slice", "last_row": try lowerElementwise(op)
+    case "reshape": offsets[op.result] = try offset(op.operands[0])
+    case "rope": try lowerRope(op)
+    case "append": try lowerAppend(op)
+    case "rope_append": try lowerRopeAppend(op)
+    case "attend": try lowerAttend(op)
+    default: throw unsupported("op '\(op.name)' has no kernel", op)
+    }
+  }
+
+  /// Takes the places that `plan-memory` gave to the op's row results.
+  private mutating func reservePlaces(_ op: Operation) throws {
+    var places: [Int] = []
+    if case .array(let list)? = op.attributes["at"] {
+      places = list.compactMap { if case .int(let offset) = $0 { offset } else { nil } }
+    }
+    for result in op.results where !isCache(op, result) {
+      guard !places.isEmpty else { throw unsupported("'%\(result.name)' has no place in the arena", op) }
+      let offset = places.removeFirst()
+      guard offset >= 0, offset % Arena.alignment == 0 else { throw unsupported("the place \(offset) is not aligned", op) }
+      offsets[result] = offset
+      arenaEnd = max(arenaEnd, offset + Arena.byteCount(result.type, maxRows: maxRows))
+    }
+  }
+  private func isCache(_ op: Operation, _ value: Value) -> Bool {
+    op.name == "append" || (op.name == "rope_append" && value !== op.results[0])
+  }
+
+  private mutating func call(_ kernel: any Kernel, _ arguments: [KernelPlan.Argument], _ op: Operation) {
+    calls.append(KernelPlan.Call(kernel: plan.number(of: kernel), arguments: arguments, operation: op))
+  }
+
+  private mutating func lowerEmbed(_ op: Operation) throws {
+    let (global, packed) = try weight(op[group: "weight"][0])
+    let table = try matrix([global], packed, interleaved: false)
+    let kernel = EmbedKernel(columns: try columns(op.result), table: packed)
+    call(kernel, [.arena(try offset(op.operands[0])), .weights(table), .arena(try offset(op.result))], op)
+  }
+
+  private mutating func emitNorm(_ op: Operation, x: Value, gain: Value, output: FloatElement, out: Int) throws {
+    let kernel = NormKernel(
+      columns: try columns(x), eps: Float(op.attributes.float("eps") ?? 0), output: output, domain: domain(x))
+    call(kernel, [.arena(try offset(x)), .weights(try vector([gain], interleaved: false)), .arena(out)], op)
+  }
+
+  private mutating func lowerLinear(_ op: Operation) throws {
+    var x = try offset(op.operands[0])
+    var rows = try element(op.operands[0])
+    if let gain = op[group: "norm"].first, let type = Arena.scratchType(of: op) {
+      guard let scratch = op.attributes.int("scratch") else { throw unsupported("the normed rows have no place", op) }
+      rows = type.element == .bf16 ? .bf16 : .f32
+      arenaEnd = max(arenaEnd, scratch + Arena.byteCount(type, maxRows: maxRows))
+      try emitNorm(op, x: op.operands[0], gain: gain, output: rows, out: scratch)
+      x = scratch
+    }
+    let weights = try op[group: "weight"].map { try weight($0) }
+    let packed = weights[0].packed
+    guard weights.allSatisfy({ $0.packed == packed }) else { throw unsupported("the weights have several element types", op) }
+    guard let dot = Dot(rows: rows, packed: packed, target: plan.target) else {
+      throw unsupported("there is no product of \(rows.rawValue) rows and \(packed.rawValue) weights", op)
+    }
+    let k = try columns(op.operands[0])
+    guard dot.unit == 1 || k % 2 == 0 else { throw unsupported("rows of \(k) values are odd; bf16 needs pairs", op) }
+    let swiglu = op.attributes.word("activation") == "swiglu"
+    let biases = op[group: "bias"]
+    let residual = op[group: "residual"].first
+    let kernel = MatmulKernel(
+      dot: dot, k: k, n: try columns(op.result), hasBias: !biases.isEmpty, hasResidual: residual != nil, isSwiGLU: swiglu,
+      output: try element(op.result), domain: domain(op.result))
+    var arguments: [KernelPlan.Argument] = [
+      .arena(x), .weights(try matrix(weights.map(\.global), packed, interleaved: swiglu)),
+    ]
+    if !biases.isEmpty { arguments.append(.weights(try vector(biases, interleaved: swiglu))) }
+    arguments.append(.arena(try offset(op.result)))
+    if let residual { arguments.append(.arena(try offset(residual))) }
+    call(kernel, arguments, op)
+  }
+
+  private mutating func lowerElementwise(_ op: Operation) throws {
+    let function: ElementwiseKernel.Function =
+      switch op.name {
+      case "add": .add
+      case "mul": .mul
+      case "silu": .silu
+      default: .copy
+      }
+    let kernel = ElementwiseKernel(
+      function: function, input: try element(op.operands[0]), output: try element(op.result),
+      inputColumns: try columns(op.operands[0]), begin: op.attributes.int("begin") ?? 0,
+      columns: try columns(op.result), domain: domain(op.result), takesLastRow: op.name == "last_row")
+    let operands = try op.operands.map { KernelPlan.Argument.arena(try offset($0)) }
+    call(kernel, operands + [.arena(try offset(op.result))], op)
+  }
+
+  private mutating func lowerRope(_ op: Operation) throws {
+    let shape = op.result.type.shape
+    guard let heads = shape[1].fixedValue, let dim = shape[2].fixedValue, dim % 16 == 0 else {
+      throw unsupported("compiled rope needs a head dim that 16 divides", op)
+    }
+    let kernel = RopeKernel(
+      heads: heads, dim: dim, scale: Float(op.attributes.float("scale") ?? 1), output: try element(op.result))
+    call(
+      kernel,
+      [
+        .arena(try offset(op.operands[0])), .arena(try offset(op[group: "positions"][0])),
+        .weights(try vector(op[group: "freqs"], interleaved: false)), .arena(try offset(op.result)),
+      ], op)
+  }
+
+  private mutating func lowerAppend(_ op: Operation) throws {
+    let caches = try appendRegions(op, results: op.results)
+    let kernel = AppendKernel(cache: caches.shape, input: try element(op.operands[0]))
+    call(kernel, try op.operands.map { .arena(try offset($0)) } + caches.arguments, op)
+  }
+
+  private mutating func lowerRopeAppend(_ op: Operation) throws {
+    let caches = try appendRegions(op, results: Array(op.results.dropFirst()))
+    let kernel = RopeAppendKernel(
+      cache: caches.shape, queryHeads: op.result.type.shape[1].fixedValue ?? 0,
+      scale: Float(op.attributes.float("scale") ?? 1), output: try element(op.result))
+    call(
+      kernel,
+      [
+        .arena(try offset(op.operands[0])), .arena(try offset(op[group: "positions"][0])),
+        .weights(try vector(op[group: "freqs"], interleaved: false)), .arena(try offset(op.result)),
+      ] + caches.arguments, op)
+  }
+
+  private mutating func lowerAttend(_ op: Operation) throws {
+    let caches = try cacheArguments(op)
+    let heads = op.result.type.shape[1].fixedValue ?? 0
+    guard let dot = Dot(rows: caches.shape.element, packed: caches.shape.element, target: plan.target) else {
+      throw unsupported("the cache's element type has no kernel", op)
+    }
+    guard (caches.shape.element == .bf16) == (op.attributes.word("probs") == "bf16") else {
+      throw unsupported("a bf16 cache needs {probs = bf16}, an f32 cache none", op)
+    }
+    let output = try element(op.result)
+    let attend = AttendKernel(
+      cache: caches.shape, queryHeads: heads, scale: Float(op.attributes.float("scale") ?? 1), output: output, dot: dot)
+    let out = KernelPlan.Argument.arena(try offset(op.result))
+    call(attend, [.arena(try offset(op.operands[0]))] + caches.arguments + [out], op)
+    call(MergeKernel(cache: caches.shape, queryHeads: heads, output: output), [out], op)
+    plan.program.partialBytes = max(plan.program.partialBytes, attend.state.bytes)
+    plan.program.partialHeads = max(plan.program.partialHeads, heads)
+  }
+
+  // MARK: places, shapes and weights
+
+  private mutating func appendRegions(_ op: Operation, results: [Value]) throws -> (
+    shape: CacheShape, arguments: [KernelPlan.Argument]
+  ) {
+    let caches = try cacheArguments(op)
+    for (old, new) in zip(op[group: "cache"], results) { regions[new] = regions[old] }
+    return caches
+  }
+  private func cacheArguments(_ op: Operation) throws -> (shape: CacheShape, arguments: [KernelPlan.Argument]) {
+    let numbers = try op[group: "cache"].map { cache in
+      guard let region = regions[cache] else { throw unsupported("'%\(cache.name)' is not a cache argument", op) }
+      return region
+    }
+    let all = plan.program.cacheRegions
+    guard all[numbers[0]].isKeys, !all[numbers[1]].isKeys else {
+      throw unsupported("cache arguments must come as keys, values, keys, values, …", op)
+    }
+    let region = all[numbers[0]]
+    let shape = CacheShape(heads: region.heads, dim: region.dim, element: region.element == .bf16 ? .bf16 : .f32)
+    return (shape, numbers.map { .region(all[..<$0].reduce(0) { $0 + $1.bytesPerPosition }) })
+  }
+  private func offset(_ value: Value) throws -> Int {
+    guard let offset = offsets[value] else { throw unsupported("'%\(value.name)' has no place in the arena", nil) }
+    return offset
+  }
+  private func element(_ value: Value) throws -> FloatElement {
+    guard let element = FloatElement(rawValue: value.type.element.rawValue) else {
+      throw unsupported("'%\(value.name)' is \(value.type.element.rawValue), kernels take f32 and bf16", nil)
+    }
+    return element
+  }
+  private func columns(_ value: Value) throws -> Int {
+    try value.type.shape.dropFirst().reduce(1) { product, dim in
+      guard let extent = dim.fixedValue else { throw unsupported("'%\(value.name)': only the first extent may vary", nil) }
+      return product * extent
+    }
+  }
+  private func domain(_ value: Value) -> RowDomain {
+    value.type.shape.first == .fixed(1) && value.type.rank > 1 ? .sequences : .tokens
+  }
+  /// The weight behind an operand and the element type that it is packed in.
+  private func weight(_ value: Value) throws -> (global: Global, packed: FloatElement) {
+    if let (global, element) = weightCasts[value] { return (global, element == .bf16 ? .bf16 : .f32) }
+    guard let global = value.global else { throw unsupported("'%\(value.name)' is no weight", nil) }
+    return (global, global.type.element == .bf16 ? .bf16 : .f32)
+  }
+  private mutating func matrix(_ globals: [Global], _ packed: FloatElement, interleaved: Bool) throws -> Int {
+    let rows = globals.map { $0.type.shape[0].fixedValue ?? 0 }
+    let k = globals[0].type.shape[1].fixedValue ?? 0
+    return plan.weights.offset(
+      of: .panels(sources: globals.map(\.name), rows: rows, k: k, element: packed, interleaved: interleaved))
+  }
+  private mutating func vector(_ values: [Value], interleaved: Bool) throws -> Int {
+    let globals = try values.map { try weight($0).global }
+    if globals.count == 1, case .constant(let floats) = globals[0].content {
+      return plan.weights.offset(of: .constant(name: globals[0].name, values: floats))
+    }
+    let counts = globals.map { $0.type.shape[0].fixedValue ?? 0 }
+    return plan.weights.offset(of: .vector(sources: globals.map(\.name), counts: counts, interleaved: interleaved))
+  }
+  private func unsupported(_ what: String, _ op: Operation?) -> DiagnosticError {
+    DiagnosticError(
+      "no-kernel", "cannot compile '@\(function.name)': \(what)", at: op?.location,
+      notes: op.map { [.note("in op '\($0.name)' that makes '%\($0.results.first?.name ?? "")'")] } ?? [])
+  }
+}
