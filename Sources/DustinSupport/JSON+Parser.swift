@@ -297,9 +297,9 @@ struct JSONParser {
   private func invalidUTF8(_ start: Int, _ end: Int) -> DiagnosticError {
     var position = start
     while position < end {
-      let length = UTF8Sequence.length(at: position, in: bytes, end: end)
-      guard length.isValid else { return error("invalid UTF-8 in a string", position, position + length.count) }
-      position += length.count
+      let (count, state) = UTF8Sequence.read(at: position, in: bytes, end: end)
+      guard state == .valid else { return error("invalid UTF-8 in a string", position, position + count) }
+      position += count
     }
     return error("invalid UTF-8 in a string", start, end)
   }

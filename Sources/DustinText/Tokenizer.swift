@@ -1,0 +1,153 @@
+import DustinSupport
+
+/// Text to token ids and back, as a `tokenizer.json` of Hugging Face's `tokenizers` states it.
+///
+/// Byte-level byte-pair encoding with the pre-tokenisers of GPT-2, Qwen 2 and Llama 3. A file that asks for anything else
+/// is refused by name; its `truncation` and `padding` are left to the caller. Immutable: threads may share it.
+public final class Tokenizer: Sendable {
+  private let parts: TokenizerParts
+
+  /// One more than the highest token id.
+  public var vocabularySize: Int { parts.tokenBytes.count }
+
+  /// A hash of every token's id, bytes and kind. A draft model fits a target if the two are equal.
+  public let fingerprint: UInt64
+
+  /// - Parameter path: A `tokenizer.json`.
+  /// - Throws: `DiagnosticError` with id `file`, `json` or `tokenizer`.
+  public convenience init(file path: String) throws {
+    try self.init(SourceBuffer(name: path, utf8: readFile(path, limit: 1 << 30)))
+  }
+
+  /// - Parameter buffer: The text of a `tokenizer.json`.
+  /// - Throws: `DiagnosticError` with id `json` or `tokenizer` that points at what is wrong or not supported.
+  public init(_ buffer: SourceBuffer) throws {
+    parts = try TokenizerFile(JSONValue.parse(buffer)).read()
+    fingerprint = parts.fingerprint()
+  }
+
+  // MARK: Encoding
+
+  /// The ids of a text.
+  ///
+  /// - Parameters:
+  ///   - utf8: Any bytes; each maximal subpart of a broken sequence counts as U+FFFD.
+  ///   - addSpecialTokens: Adds what the file's template wants around a text, such as `<|begin_of_text|>`.
+  ///   - parseSpecial: Takes the text of a special token for that token; false takes it for ordinary text.
+  public func encode(_ utf8: [UInt8], addSpecialTokens: Bool = true, parseSpecial: Bool = true) -> [Int32] {
+    let text = UTF8Scalar.replacingBroken(utf8)
+    var session = BytePairEncoder.Session(parts.encoder)
+    var tokens: [Int32] = addSpecialTokens ? parts.prefix : []
+    parts.rawTokens.split(text, 0..<text.count, findsSpecial: parseSpecial) { token, range in
+      if let token {
+        tokens.append(token)
+      } else if parts.composes, let normal = CanonicalComposition.normalize(text, range) {
+        encodeNormal(normal, 0..<normal.count, parseSpecial, &session, &tokens)
+      } else {
+        encodeNormal(text, range, parseSpecial, &session, &tokens)
+      }
+    }
+    if addSpecialTokens { tokens.append(contentsOf: parts.suffix) }
+    return tokens
+  }
+
+  public func encode(_ text: String, addSpecialTokens: Bool = true, parseSpecial: Bool = true) -> [Int32] {
+    encode(Array(text.utf8), addSpecialTokens: addSpecialTokens, parseSpecial: parseSpecial)
+  }
+
+  /// A piece of normalised text without raw added tokens.
+  private func encodeNormal(
+    _ text: [UInt8], _ range: Range<Int>, _ parseSpecial: Bool, _ session: inout BytePairEncoder.Session,
+    _ tokens: inout [Int32]
+  ) {
+    if parts.normalizedTokens.isEmpty { return encodeWords(text, range, 0, &session, &tokens) }
+    parts.normalizedTokens.split(text, range, findsSpecial: parseSpecial) { token, range in
+      if let token {
+        tokens.append(token)
+      } else {
+        encodeWords(text, range, 0, &session, &tokens)
+      }
+    }
+  }
+
+  /// Through the pre-tokenisers from number `stage` on.
+  private func encodeWords(
+    _ text: [UInt8], _ range: Range<Int>, _ stage: Int, _ session: inout BytePairEncoder.Session,
+    _ tokens: inout [Int32]
+  ) {
+    guard stage < parts.preTokenizers.count else {
+      return session.encode(text, range, into: &tokens)
+    }
+    if parts.addsPrefixSpace, stage == 0, text[range.lowerBound] != UInt8(ascii: " ") {
+      let spaced = [UInt8(ascii: " ")] + text[range]
+      parts.preTokenizers[0].forEachWord(spaced, 0..<spaced.count) {
+        encodeWords(spaced, $0, 1, &session, &tokens)
+      }
+      return
+    }
+    parts.preTokenizers[stage].forEachWord(text, range) {
+      encodeWords(text, $0, stage + 1, &session, &tokens)
+    }
+  }
+
+  // MARK: Decoding
+
+  /// The bytes of a token; nil for an id that the vocabulary lacks.
+  public func bytes(of id: Int32) -> [UInt8]? {
+    guard id >= 0, Int(id) < parts.tokenBytes.count else { return nil }
+    return parts.tokenBytes[Int(id)]
+  }
+
+  /// Whether the file marks a token as special: it steers and is no text.
+  public func isSpecial(_ id: Int32) -> Bool { parts.specialTokens.contains(id) }
+
+  /// The id of a token as the file spells it: `<|im_end|>`, `Ġthe`.
+  public func id(of token: String) -> Int32? {
+    let bytes = Array(token.utf8)
+    return parts.spellings.find(bytes, 0..<bytes.count).map { parts.spellingTokens[$0] }
+  }
+
+  /// The bytes of all tokens, one behind the other; ids that the vocabulary lacks add none.
+  ///
+  /// The result may end inside a character; `StreamingDecoder` makes text of it.
+  public func decode(_ ids: [Int32], skipSpecial: Bool) -> [UInt8] {
+    var result: [UInt8] = []
+    for id in ids where !(skipSpecial && isSpecial(id)) { result.append(contentsOf: bytes(of: id) ?? []) }
+    return result
+  }
+}
+
+/// Makes text of tokens as they come and never splits a character.
+public struct StreamingDecoder {
+  private let tokenizer: Tokenizer
+  private let skipSpecial: Bool
+  /// The beginning of a character whose end has not come yet: three bytes at most.
+  private var pending: [UInt8] = []
+
+  public init(_ tokenizer: Tokenizer, skipSpecial: Bool) {
+    self.tokenizer = tokenizer
+    self.skipSpecial = skipSpecial
+  }
+
+  /// The text that is certain now; each maximal subpart of a broken sequence becomes U+FFFD.
+  public mutating func push(_ id: Int32) -> String {
+    let bytes = pending + tokenizer.decode([id], skipSpecial: skipSpecial)
+    // Only the last sequence can be truncated; it begins in the last three bytes.
+    var whole = bytes.count
+    for start in stride(from: bytes.count - 1, through: max(0, bytes.count - 3), by: -1)
+    where bytes[start] & 0xC0 != 0x80 {
+      if UTF8Sequence.read(at: start, in: bytes, end: bytes.count) == (bytes.count - start, .truncated) {
+        whole = start
+      }
+      break
+    }
+    pending = Array(bytes[whole...])
+    return String(decoding: UTF8Scalar.replacingBroken(Array(bytes[..<whole])), as: UTF8.self)
+  }
+
+  /// What is left when no more tokens come: U+FFFD for a character without an end. The decoder is as new then.
+  public mutating func finish() -> String {
+    defer { pending = [] }
+    return String(decoding: UTF8Scalar.replacingBroken(pending), as: UTF8.self)
+  }
+}

@@ -1,0 +1,38 @@
+/// What a tokenizer file comes to.
+struct TokenizerParts: Sendable {
+  /// Text goes to normalisation form C first.
+  var composes: Bool
+  /// GPT-2's `add_prefix_space`: each piece of text begins with a space.
+  var addsPrefixSpace: Bool
+  /// Each splits the words of the one before.
+  var preTokenizers: [PreTokenizer]
+  var encoder: BytePairEncoder
+  var rawTokens: AddedTokenMatcher
+  var normalizedTokens: AddedTokenMatcher
+  /// Ids that the template puts before and behind a text.
+  var prefix: [Int32]
+  var suffix: [Int32]
+  /// The bytes of each id; nil where the vocabulary has a gap.
+  var tokenBytes: [[UInt8]?]
+  var specialTokens: Set<Int32>
+  /// Every token as the file spells it.
+  var spellings: ByteStringTable
+  var spellingTokens: [Int32]
+
+  /// FNV-1a over id, kind, length and bytes of each token.
+  func fingerprint() -> UInt64 {
+    var hash: UInt64 = 0xcbf2_9ce4_8422_2325
+    func add(_ byte: UInt8) { hash = (hash ^ UInt64(byte)) &* 0x0000_0100_0000_01b3 }
+    func add(_ number: Int) {
+      for shift in stride(from: 0, to: 32, by: 8) { add(UInt8(truncatingIfNeeded: number >> shift)) }
+    }
+    for (id, bytes) in tokenBytes.enumerated() {
+      guard let bytes else { continue }
+      add(id)
+      add(specialTokens.contains(Int32(truncatingIfNeeded: id)) ? 1 : 0)
+      add(bytes.count)
+      for byte in bytes { add(byte) }
+    }
+    return hash
+  }
+}
