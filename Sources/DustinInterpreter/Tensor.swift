@@ -12,11 +12,14 @@ public struct Tensor: Sendable, Equatable {
   public let storage: Storage
 
   /// A float tensor; `floats` are rounded to `element`. Throws when their count is not that of the shape.
-  public init(_ element: ElementType = .f32, _ shape: [Int], _ floats: [Float]) throws {
+  public init(_ element: ElementType, _ shape: [Int], _ floats: [Float]) throws {
     guard element.isFloat else { throw DiagnosticError("tensor-element", "floats cannot fill a tensor of i32") }
     try Tensor.check(shape, holds: floats.count)
     self.init(element, shape, rounding: floats)
   }
+
+  /// An f32 tensor. Throws when the count of numbers is not that of the shape.
+  public init(_ shape: [Int], _ floats: [Float]) throws { try self.init(.f32, shape, floats) }
 
   /// An i32 tensor. Throws when the count of numbers is not that of the shape.
   public init(_ shape: [Int], ints: [Int32]) throws {
