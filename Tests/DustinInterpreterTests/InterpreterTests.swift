@@ -29,7 +29,7 @@ final class InterpreterTests: XCTestCase {
   func testHookSeesEveryOpAndItsResults() throws {
     let random = try tiny()
     let interpreter = try random.interpreter()
-    let function = try XCTUnwrap(random.module.function("verify"))
+    let function = try XCTUnwrap(random.module.function("forward"))
     var seen: [Operation] = []
     interpreter.onOperation = { operation, results in
       seen.append(operation)
@@ -41,12 +41,12 @@ final class InterpreterTests: XCTestCase {
         XCTAssertEqual(result.shape.count, value.type.rank)
       }
     }
-    let results = try interpreter.call("verify", try arguments(random, tokens: [1, 2, 3]))
+    let results = try interpreter.call("forward", try arguments(random, tokens: [1, 2, 3]))
     XCTAssertEqual(seen, function.body)
     XCTAssertEqual(results.count, 5)
     struct Stop: Error {}
     interpreter.onOperation = { operation, _ in if operation.name == "attend" { throw Stop() } }
-    XCTAssertThrowsError(try interpreter.call("verify", try arguments(random, tokens: [1]))) {
+    XCTAssertThrowsError(try interpreter.call("forward", try arguments(random, tokens: [1]))) {
       XCTAssertTrue($0 is Stop)
     }
   }
@@ -58,46 +58,46 @@ final class InterpreterTests: XCTestCase {
     func call(_ change: (inout [Interpreter.Argument]) throws -> Void) throws -> [Interpreter.Argument] {
       var arguments = good
       try change(&arguments)
-      return try interpreter.call("verify", arguments)
+      return try interpreter.call("forward", arguments)
     }
-    assertDiagnostic("'@verify' takes 6 arguments, not 5") { try call { $0.removeLast() } }
-    assertDiagnostic("'%ids' of '@verify' must be i32[T], not f32[2]") {
+    assertDiagnostic("'@forward' takes 6 arguments, not 5") { try call { $0.removeLast() } }
+    assertDiagnostic("'%ids' of '@forward' must be i32[T], not f32[2]") {
       try call { $0[0] = .tensor(try Tensor([2], [1, 2])) }
     }
-    assertDiagnostic("'%ids' of '@verify' must be i32[T], not i32[1, 2]") {
+    assertDiagnostic("'%ids' of '@forward' must be i32[T], not i32[1, 2]") {
       try call { $0[0] = .tensor(try Tensor([1, 2], ints: [1, 2])) }
     }
-    assertDiagnostic("'%positions' of '@verify' has T = 3, but an argument before it has 2") {
+    assertDiagnostic("'%pos' of '@forward' has T = 3, but an argument before it has 2") {
       try call { $0[1] = .tensor(try Tensor([3], ints: [1, 2, 3])) }
     }
-    assertDiagnostic("'%kc0' of '@verify' must be a cache") { try call { $0[2] = .tensor(try Tensor([2], [1, 2])) } }
-    assertDiagnostic("'%vc0' of '@verify' must be f32[L, 1, 16], but an extent is 2") {
+    assertDiagnostic("'%k0' of '@forward' must be a cache") { try call { $0[2] = .tensor(try Tensor([2], [1, 2])) } }
+    assertDiagnostic("'%v0' of '@forward' must be f32[L, 1, 16], but an extent is 2") {
       try call { $0[3] = .cache(try KVCacheTensor(heads: 2, dim: 16, element: .f32, capacity: 8).current) }
     }
-    assertDiagnostic("'%vc0' of '@verify' must be f32[L, 1, 16], not bf16[0, 1, 16]") {
+    assertDiagnostic("'%v0' of '@forward' must be f32[L, 1, 16], not bf16[0, 1, 16]") {
       try call { $0[3] = .cache(try KVCacheTensor(heads: 1, dim: 16, element: .bf16, capacity: 8).current) }
     }
     assertDiagnostic("keys and values need a cache each") { try call { $0[3] = $0[2] } }
-    assertDiagnostic("did you mean '@prefill'?") { try interpreter.call("prefil", good) }
+    assertDiagnostic("did you mean '@forward'?") { try interpreter.call("forwrd", good) }
     // Caches are used linearly: the call replaced the versions that it was given.
-    _ = try interpreter.call("verify", good)
-    assertDiagnostic("'%kc0' of '@verify' got a version of a cache that an append has replaced") {
-      try interpreter.call("verify", good)
+    _ = try interpreter.call("forward", good)
+    assertDiagnostic("'%k0' of '@forward' got a version of a cache that an append has replaced") {
+      try interpreter.call("forward", good)
     }
   }
 
   func testLengthsOfCachesMustAgree() throws {
     let random = try tiny()
     let interpreter = try random.interpreter()
-    let results = try interpreter.call("verify", try arguments(random, tokens: [1, 2]))
+    let results = try interpreter.call("forward", try arguments(random, tokens: [1, 2]))
     for result in results[1...2] {
       guard case .cache(let cache) = result else { return XCTFail("a cache") }
       try cache.storage.commit(2)
     }
     var next = try arguments(random, tokens: [3])
     next.replaceSubrange(2..., with: results[1...])
-    assertDiagnostic("'%kc1' of '@verify' has L = 0, but an argument before it has 2") {
-      try interpreter.call("verify", next)
+    assertDiagnostic("'%k1' of '@forward' has L = 0, but an argument before it has 2") {
+      try interpreter.call("forward", next)
     }
   }
 
@@ -109,15 +109,15 @@ final class InterpreterTests: XCTestCase {
     weights.tensors[name] = nil
     weights.tensors["model.layers.1.self_attn.q_prok.weight"] = try Tensor([1], [1])
     assertDiagnostic("there is no weight '\(name)'") {
-      try Interpreter(module: random.module, weights: weights).call("verify", try arguments())
+      try Interpreter(module: random.module, weights: weights).call("forward", try arguments())
     }
     weights.tensors[name] = try Tensor(.bf16, [1, 2], [1, 2])
     assertDiagnostic("the weight '\(name)' is bf16[1, 2], not bf16[32, 32]") {
-      try Interpreter(module: random.module, weights: weights).call("verify", try arguments())
+      try Interpreter(module: random.module, weights: weights).call("forward", try arguments())
     }
     weights.tensors[name] = try Tensor([32, 32], [Float](repeating: 0, count: 1024))
     assertDiagnostic("the weight '\(name)' is f32[32, 32], not bf16[32, 32]") {
-      try Interpreter(module: random.module, weights: weights).call("verify", try arguments())
+      try Interpreter(module: random.module, weights: weights).call("forward", try arguments())
     }
   }
 

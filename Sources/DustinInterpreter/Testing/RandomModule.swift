@@ -8,8 +8,8 @@ import DustinSupport
 /// A small transformer with random extents and weights, as the front end would import it: stage tensor, one op per
 /// mathematical step. Tests of passes and of emitted code run it beside the interpreter.
 ///
-/// `@prefill` gives the logits of the last row, `@verify` those of every row; both take `%ids`, `%positions` and the
-/// caches, keys and values layer by layer.
+/// One function `@forward`: `%ids`, `%pos` and the caches, keys and values layer by layer, go in, the logits of every row
+/// and the caches come out.
 public struct RandomModule {
   /// The extents; every combination of a `Shape` is a valid module.
   public struct Shape: Sendable, Equatable, CustomStringConvertible {
@@ -73,8 +73,7 @@ public struct RandomModule {
       DimDeclaration("T", .bounded(shape.maxRows)), DimDeclaration("L", .bounded(shape.maxLength)),
     ]
     try addGlobals()
-    try addFunction("prefill", lastRowOnly: true)
-    try addFunction("verify", lastRowOnly: false)
+    try addForward()
   }
 
   public func interpreter() throws -> Interpreter { try Interpreter(module: module, weights: weights) }
@@ -91,7 +90,7 @@ public struct RandomModule {
     let (queries, keys) = (shape.heads * shape.headDim, shape.kvHeads * shape.headDim)
     let half = shape.headDim / 2
     let freqs = (0..<half).map { Float(pow(10000, -Double($0) / Double(half))) }
-    module.globals.append(Global("rope_freqs", TensorType(.f32, [.fixed(half)]), .constant(freqs)))
+    module.globals.append(Global("rope.freqs", TensorType(.f32, [.fixed(half)]), .constant(freqs)))
     try addWeight("model.embed_tokens.weight", [shape.vocab, shape.hidden], deviation: 1)
     for layer in 0..<shape.layers {
       let prefix = "model.layers.\(layer)."
@@ -124,14 +123,14 @@ public struct RandomModule {
 
   // MARK: - Functions
 
-  private func addFunction(_ name: String, lastRowOnly: Bool) throws {
-    let function = Function(name)
+  private func addForward() throws {
+    let function = Function("forward")
     let rows = Dim.named("T")
     let ids = function.addArgument("ids", TensorType(.i32, [rows]))
-    let positions = function.addArgument("positions", TensorType(.i32, [rows]))
+    let positions = function.addArgument("pos", TensorType(.i32, [rows]))
     let cacheType = TensorType(.f32, [.named("L"), .fixed(shape.kvHeads), .fixed(shape.headDim)])
     let caches = (0..<shape.layers).map { layer in
-      ["kc", "vc"].map { function.addArgument("\($0)\(layer)", cacheType, role: .cache) }
+      ["k", "v"].map { function.addArgument("\($0)\(layer)", cacheType, role: .cache) }
     }
     let body = Body(function, module)
     var x = try body.add(.embed, [("", [ids]), ("weight", [try body.weight("model.embed_tokens.weight")])])
@@ -149,7 +148,6 @@ public struct RandomModule {
       x = try body.add(.add, [("", [x, down])])
     }
     x = try body.norm(x, "model.norm.weight")
-    if lastRowOnly { x = try body.add(.lastRow, [("", [x])]) }
     function.addReturn(try body.linear(x, shape.isTied ? "model.embed_tokens" : "lm_head"))
     for cache in newCaches { function.addReturn(cache, role: .cache) }
     module.functions.append(function)
@@ -159,7 +157,7 @@ public struct RandomModule {
   private func attention(
     _ body: Body, _ x: Value, _ positions: Value, _ caches: [Value], _ prefix: String
   ) throws -> (Value, [Value]) {
-    let freqs = try body.weight("rope_freqs")
+    let freqs = try body.weight("rope.freqs")
     func heads(_ name: String, _ count: Int) throws -> Value {
       let rows = try body.linear(x, prefix + "self_attn.\(name)_proj")
       return try body.reshape(rows, [count, shape.headDim])
