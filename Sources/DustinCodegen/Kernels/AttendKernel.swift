@@ -3,13 +3,12 @@ import CLLVM
 
 /// Causal attention over the packed cache. Row r of a KV head is query head `kv * group + r % group` of token `r / group`.
 ///
-///     few rows:  for item in my (sequence, KV head, chunk of 1024 keys): for tile of rows:
-///                  (m, l, o) = flash(tile, chunk);  partials[row][head][chunk] = (m, l, o)       -- merged by MergeKernel
-///     many rows: for item in my (sequence, KV head, 96 rows): for chunk: for tile of rows:
-///                  total[row] = merge(total[row], flash(tile, chunk));  out = total.o / total.l
+///     few rows:  for item in my (sequence, KV head, chunk of 1024 keys): for 96 rows:
+///                  partials[row][head][chunk] = flash(rows, chunk)                              -- merged by MergeKernel
+///     many rows: for item in my (sequence, KV head, 96 rows): for chunk:
+///                  total[row] = merge(total[row], flash(rows, chunk));  out = total.o / total.l
 ///
-///     flash: m = -1e30, l = 0, o = 0; for 64 keys: s = q·k * scale, masked; m' = max(m, s); p = exp(s - m');
-///            a = exp(m - m'); l = l*a + p; o = o*a + round(p)·v
+///     flash: (m, l, o) = (-1e30, 0, 0); for keys that fit the L1 cache: for tile of rows: AttentionTile
 ///
 /// A row's bits depend on its own keys only: chunks start at multiples of 1024, groups at multiples of 64, and a
 /// group or chunk that is all masked changes nothing.
@@ -31,11 +30,15 @@ struct AttendKernel: Kernel, Hashable {
   var state: AttentionState { AttentionState(dim: cache.dim) }
   private var queryBytes: Int { cache.dim * cache.element.byteCount }
 
-  // one thread's scratch: totals and packed queries of a row group, then the state of one tile
+  /// Groups of 64 keys whose keys and values stay in the L1 cache while all tiles of rows pass over them.
+  private var groupsPerPass: Int { max(1, 32 * 1024 / (64 * 2 * cache.positionBytes)) }
+
+  // one thread's scratch: totals, packed queries, limits and states of a row group, then a tile's own
   private var queriesAt: Int { Self.rowGroup * state.bytes }
   private var limitsAt: Int { queriesAt + (Self.rowGroup * queryBytes + 63) / 64 * 64 }
-  private var tileAt: Int { limitsAt + Self.rowGroup * 4 }
-  var scratchBytes: Int { tileAt + AttentionTile.scratchBytes(dim: cache.dim) }
+  private var statesAt: Int { limitsAt + Self.rowGroup * 4 }
+  private var tileAt: Int { statesAt + Self.rowGroup * state.tileBytes }
+  var scratchBytes: Int { tileAt + AttentionTile.scratchBytes }
 
   func emit(_ k: KernelBuilder) {
     let e = k.e
@@ -46,43 +49,48 @@ struct AttendKernel: Kernel, Hashable {
 
     let rowsPerSequence = e.div(e.mul(k.rows(.tokens), group), k.rows(.sequences))
     e.ifTrue(e.compare(rowsPerSequence, LLVMIntSLT, e.int(Self.manyRows))) {
-      chunkItems(k) { item in
-        forTiles(k, item, item.firstRow, item.lastRow, functions) { row, count, tileState in
-          // partials[row of step][head][chunk]
-          let token = e.add(item.sequence.row0, e.div(row, group))
-          let head = e.add(e.mul(item.head, group), e.rem(row, group))
-          let index = e.add(e.mul(e.add(e.mul(token, queryHeads), head), item.chunks), item.chunk)
-          state.copy(e, from: tileState, row: count, to: e.at(k.field(\.partials), e.mul(index, state.bytes)))
-        }
-      }
+      chunkItems(k, functions)
     } else: {
       rowItems(k, functions, merge)
     }
   }
 
-  /// Where a tile works: one sequence, KV head and chunk.
+  /// Where a pass works: one sequence, KV head and chunk.
   private struct Item {
     let sequence: KernelBuilder.Sequence
-    let head, firstRow, lastRow, chunk, chunks: LLVMValue
+    let head, chunk: LLVMValue
   }
 
-  /// Items of the split over chunks, dealt to the threads in turn.
-  private func chunkItems(_ k: KernelBuilder, _ body: (Item) -> Void) {
+  /// Items of one sequence, dealt to the threads in turn; `counter` numbers the items of all sequences.
+  private func deal(_ k: KernelBuilder, _ items: LLVMValue, _ counter: LLVMValue, _ body: (LLVMValue) -> Void) {
     let e = k.e
     let threads = k.count(\.threads)
-    let chunks = AttentionState.chunks(k)
+    let phase: LLVMValue = LLVMBuildURem(e.builder, counter, threads, "")
+    let start: LLVMValue = LLVMBuildURem(e.builder, e.sub(e.add(k.thread, threads), phase), threads, "")
+    e.each(start, items, threads, body)
+  }
+
+  /// Items of the split over chunks.
+  private func chunkItems(_ k: KernelBuilder, _ functions: [(Int, LLVMValue)]) {
+    let e = k.e
+    let pitch = AttentionState.chunks(k)
     e.loop(e.int(0), k.rows(.sequences), carried: [e.int(0)]) { index, counter in
       let s = k.sequence(index)
-      let mine = AttentionState.chunks(e, s)
-      let items = e.mul(mine, cache.heads)
-      // the first item of this sequence whose running number is `thread` modulo `threads`
-      let phase = LLVMBuildURem(e.builder, counter[0], threads, "")!
-      let start = LLVMBuildURem(e.builder, e.sub(e.add(k.thread, threads), phase), threads, "")!
-      e.each(start, items, threads) { item in
-        let head = e.div(item, mine)
-        let chunk = e.sub(item, e.mul(head, mine))
-        body(
-          Item(sequence: s, head: head, firstRow: e.int(0), lastRow: e.mul(s.rows, group), chunk: chunk, chunks: chunks))
+      let chunks = AttentionState.chunks(e, s)
+      let items = e.mul(chunks, cache.heads)
+      let rows = e.mul(s.rows, group)
+      deal(k, items, counter[0]) { number in
+        let head = e.div(number, chunks)
+        let item = Item(sequence: s, head: head, chunk: e.sub(number, e.mul(head, chunks)))
+        e.each(e.int(0), rows, e.int(Self.rowGroup)) { first in
+          flash(k, item, first, e.minimum(rows, e.add(first, Self.rowGroup)), functions) { row, result in
+            // partials[row of step][head][chunk]
+            let token = e.add(s.row0, e.div(row, group))
+            let queryHead = e.add(e.mul(head, group), e.rem(row, group))
+            let place = e.add(e.mul(e.add(e.mul(token, queryHeads), queryHead), pitch), item.chunk)
+            state.copy(e, from: result, to: e.at(k.field(\.partials), e.mul(place, state.bytes)))
+          }
+        }
       }
       return [e.add(counter[0], items)]
     }
@@ -91,7 +99,6 @@ struct AttendKernel: Kernel, Hashable {
   /// Items of the split over rows.
   private func rowItems(_ k: KernelBuilder, _ functions: [(Int, LLVMValue)], _ merge: LLVMValue) {
     let e = k.e
-    let threads = k.count(\.threads)
     let out = k.arena(3)
     let totals = k.scratch()
     e.loop(e.int(0), k.rows(.sequences), carried: [e.int(0)]) { index, counter in
@@ -99,21 +106,17 @@ struct AttendKernel: Kernel, Hashable {
       let rows = e.mul(s.rows, group)
       let groups = e.div(e.add(rows, Self.rowGroup - 1), Self.rowGroup)
       let items = e.mul(groups, cache.heads)
-      let phase = LLVMBuildURem(e.builder, counter[0], threads, "")!
-      let start = LLVMBuildURem(e.builder, e.sub(e.add(k.thread, threads), phase), threads, "")!
-      e.each(start, items, threads) { item in
-        let head = e.div(item, groups)
-        let first = e.mul(e.sub(item, e.mul(head, groups)), Self.rowGroup)
+      deal(k, items, counter[0]) { number in
+        let head = e.div(number, groups)
+        let first = e.mul(e.sub(number, e.mul(head, groups)), Self.rowGroup)
         let last = e.minimum(rows, e.add(first, Self.rowGroup))
         e.each(e.int(0), e.sub(last, first)) { state.clear(e, e.at(totals, e.mul($0, state.bytes))) }
         // the last row's keys bound the chunks of the group
         let keys = e.add(e.add(s.length, e.div(e.add(last, -1), group)), 1)
-        let chunks = e.div(e.add(keys, Int(DUSTIN_CHUNK) - 1), Int(DUSTIN_CHUNK))
-        e.each(e.int(0), chunks) { chunk in
-          let work = Item(sequence: s, head: head, firstRow: first, lastRow: last, chunk: chunk, chunks: chunks)
-          forTiles(k, work, first, last, functions) { row, count, tileState in
+        e.each(e.int(0), e.div(e.add(keys, Int(DUSTIN_CHUNK) - 1), Int(DUSTIN_CHUNK))) { chunk in
+          flash(k, Item(sequence: s, head: head, chunk: chunk), first, last, functions) { row, result in
             let total = e.at(totals, e.mul(e.sub(row, first), state.bytes))
-            e.call(merge, AttentionMerge.parameters(e), [total, state.row(e, tileState, count)])
+            e.call(merge, AttentionMerge.parameters(e), [total, result])
           }
         }
         e.each(first, last) { row in
@@ -127,51 +130,62 @@ struct AttendKernel: Kernel, Hashable {
     }
   }
 
-  /// Packs the queries of `first ..< last`, runs every tile over the item's chunk, and hands each row's state on.
-  private func forTiles(
+  /// Flash attention of at most 96 rows over one chunk; `consume` gets each row's `AttentionState`.
+  private func flash(
     _ k: KernelBuilder, _ item: Item, _ first: LLVMValue, _ last: LLVMValue, _ functions: [(Int, LLVMValue)],
-    _ consume: (_ row: LLVMValue, _ inTile: LLVMValue, _ tileState: LLVMValue) -> Void
+    _ consume: (_ row: LLVMValue, _ result: LLVMValue) -> Void
   ) {
     let e = k.e
-    let q = k.arena(0)
     let s = item.sequence
+    let q = k.arena(0)
     let scratch = k.scratch()
-    let (queries, limits, tileState) = (e.at(scratch, queriesAt), e.at(scratch, limitsAt), e.at(scratch, tileAt))
+    let (queries, limits, states) = (e.at(scratch, queriesAt), e.at(scratch, limitsAt), e.at(scratch, statesAt))
     let firstKey = e.mul(item.chunk, Int(DUSTIN_CHUNK))
-    // keys of this chunk that any row may read, in groups of 64
-    let keyHead = cache.head(e, s, region: k.argument(1), head: item.head)
-    let valueHead = cache.head(e, s, region: k.argument(2), head: item.head)
-    let (keys, values) = (
-      e.at(keyHead, e.mul(firstKey, cache.positionBytes)), e.at(valueHead, e.mul(firstKey, cache.positionBytes))
-    )
-    func pack(_ row: LLVMValue, _ slot: LLVMValue) {
-      let token = e.div(row, group)
-      let head = e.add(e.mul(item.head, group), e.rem(row, group))
-      let source = e.at(
-        e.at(q, e.mul(e.add(s.row0, token), rowBytes(queryHeads * cache.dim, cache.element))), e.mul(head, queryBytes))
+    let keys = e.at(cache.head(e, s, region: k.argument(1), head: item.head), e.mul(firstKey, cache.positionBytes))
+    let values = e.at(cache.head(e, s, region: k.argument(2), head: item.head), e.mul(firstKey, cache.positionBytes))
+    /// Keys of the chunk that a row may read; none or less if the chunk lies behind it.
+    func limit(_ row: LLVMValue) -> LLVMValue { e.sub(e.add(e.add(s.length, e.div(row, group)), 1), firstKey) }
+
+    e.each(first, last) { row in
+      let slot = e.sub(row, first)
+      let token = e.add(s.row0, e.div(row, group))
+      let column = e.mul(e.add(e.mul(item.head, group), e.rem(row, group)), queryBytes)
+      let source = e.at(e.at(q, e.mul(token, rowBytes(queryHeads * cache.dim, cache.element))), column)
       let target = e.at(queries, e.mul(slot, queryBytes))
       e.each(e.int(0), e.int(queryBytes), e.int(32)) { b in
         e.store(e.load(e.vector(e.i32, 8), e.at(source, b)), e.at(target, b))
       }
-      let limit = e.sub(e.add(e.add(s.length, token), 1), firstKey)
-      e.store(e.truncate(limit), e.at(limits, e.mul(slot, 4)))
+      e.store(e.truncate(limit(row)), e.at(limits, e.mul(slot, 4)))
+      state.begin(e, e.at(states, e.mul(slot, state.tileBytes)))
     }
-    func run(_ size: Int, _ function: LLVMValue, _ row: LLVMValue) {
-      e.each(e.int(0), e.int(size)) { pack(e.add(row, $0), $0) }
-      let lastToken = e.div(e.add(row, size - 1), group)
-      let left = e.sub(e.add(e.add(s.length, lastToken), 1), firstKey)
-      let groups = e.div(e.add(e.minimum(e.maximum(left, e.int(0)), e.int(Int(DUSTIN_CHUNK))), 63), 64)
-      e.call(function, AttentionTile.parameters(e), [queries, limits, keys, values, groups, tileState])
-      e.each(e.int(0), e.int(size)) { consume(e.add(row, $0), $0, tileState) }
+    let most = e.minimum(e.maximum(limit(e.add(last, -1)), e.int(0)), e.int(Int(DUSTIN_CHUNK)))
+    let groups = e.div(e.add(most, 63), 64)
+    e.each(e.int(0), groups, e.int(groupsPerPass)) { group0 in
+      let count = e.minimum(e.sub(groups, group0), e.int(groupsPerPass))
+      let key = e.mul(group0, 64)
+      let offset = e.mul(key, cache.positionBytes)
+      // the largest tiles first, then at most one of each smaller size
+      var row = first
+      for (size, function) in functions {
+        row =
+          e.loop(row, e.sub(last, e.int(size - 1)), e.int(size), carried: [row]) { row, _ in
+            let slot = e.sub(row, first)
+            e.ifTrue(e.compare(limit(e.add(row, size - 1)), LLVMIntSGT, key)) {
+              e.call(
+                function, AttentionTile.parameters(e),
+                [
+                  e.at(queries, e.mul(slot, queryBytes)), e.at(limits, e.mul(slot, 4)), e.at(keys, offset),
+                  e.at(values, offset), key, count, e.at(states, e.mul(slot, state.tileBytes)), e.at(scratch, tileAt),
+                ])
+            }
+            return [e.add(row, size)]
+          }[0]
+      }
     }
-    // the largest tiles first, then at most one (or two) of each smaller size
-    var row = first
-    for (size, function) in functions {
-      row =
-        e.loop(row, e.sub(last, e.int(size - 1)), e.int(size), carried: [row]) { current, _ in
-          run(size, function, current)
-          return [e.add(current, size)]
-        }[0]
+    e.each(first, last) { row in
+      let result = e.at(states, e.mul(e.sub(row, first), state.tileBytes))
+      state.end(e, result)
+      consume(row, result)
     }
   }
 }

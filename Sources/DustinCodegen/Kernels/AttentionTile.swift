@@ -1,10 +1,13 @@
 import CDustin
 import CLLVM
 
-/// The running softmax of one row: f32 m, f32 l, padding to 64 bytes, then f32 o[dim].
+/// The running softmax of one row: f32 m, f32 l, padding to 64 bytes, f32 o[dim], then l in 16 lanes (tiles only).
 struct AttentionState: Hashable {
   let dim: Int
+  /// Of a merged or partial result.
   var bytes: Int { 64 + dim * 4 }
+  /// Of a row that a tile works on.
+  var tileBytes: Int { bytes + 64 }
 
   static let lowest = -1e30
 
@@ -24,11 +27,16 @@ struct AttentionState: Hashable {
     e.store(e.float(0), e.at(p, 4))
     e.each(e.int(0), e.int(dim * 4), e.int(64)) { e.store(LLVMConstNull(e.vector(e.f32, 16)), e.at(e.at(p, 64), $0)) }
   }
-  /// Address of a row's state in a tile, where the states lie one behind the other.
-  func row(_ e: Emitter, _ tile: LLVMValue, _ row: LLVMValue) -> LLVMValue { e.at(tile, e.mul(row, bytes)) }
-
-  func copy(_ e: Emitter, from tile: LLVMValue, row index: LLVMValue, to target: LLVMValue) {
-    let source = row(e, tile, index)
+  /// Makes a tile's row ready for the first key of a chunk.
+  func begin(_ e: Emitter, _ p: LLVMValue) {
+    clear(e, p)
+    e.store(LLVMConstNull(e.vector(e.f32, 16)), e.at(p, bytes))
+  }
+  /// Folds the lanes of l behind the last key of a chunk.
+  func end(_ e: Emitter, _ p: LLVMValue) {
+    e.store(e.reduce(e.load(e.vector(e.f32, 16), e.at(p, bytes)), e.fadd), e.at(p, 4))
+  }
+  func copy(_ e: Emitter, from source: LLVMValue, to target: LLVMValue) {
     e.each(e.int(0), e.int(bytes), e.int(64)) { b in
       e.store(e.load(e.vector(e.f32, 16), e.at(source, b)), e.at(target, b))
     }
@@ -72,11 +80,13 @@ struct AttentionMerge {
   }
 }
 
-/// `tile(queries, limits, keys, values, groups, state)`: flash attention of a fixed number of rows over the first
-/// `groups` * 64 keys of a chunk. Row r reads keys below `limits[r]` (i32, counted from the chunk's first key).
+/// `tile(queries, limits, keys, values, firstKey, groups, states, scratch)`: flash attention of a fixed number of rows
+/// over `groups` * 64 keys. Row r reads the keys whose number, counted from `firstKey`, is below `limits[r]` (i32).
 ///
 ///     for group of 64 keys:
-///       S[r][64] = q[r] · K;  per row: mask, m', a, P, l lanes;  o[r] = o[r] * a + P[r] · V
+///       S[r][64] = q[r] · K, masked;  best[r] = scale * max S[r]
+///       all rows at once: m' = max(m, best); a = exp(m - m')
+///       P[r] = exp(scale * S[r] - m'[r]);  l[r] = l[r] * a[r] + P[r], in 16 lanes;  o[r] = o[r] * a[r] + P[r] · V
 struct AttentionTile {
   let dim: Int
   let dot: Dot
@@ -84,39 +94,42 @@ struct AttentionTile {
   let scale: Float
 
   static let mostRows = 6
-  // behind the rows' states: l in lanes, S, P, then the factor a of each row
-  private static func lanesAt(_ dim: Int) -> Int { mostRows * AttentionState(dim: dim).bytes }
-  private static func scoresAt(_ dim: Int) -> Int { lanesAt(dim) + mostRows * 64 }
-  private static func probsAt(_ dim: Int) -> Int { scoresAt(dim) + mostRows * 256 }
-  private static func factorsAt(_ dim: Int) -> Int { probsAt(dim) + mostRows * 256 }
-  static func scratchBytes(dim: Int) -> Int { factorsAt(dim) + 64 }
+  // scratch: S, P, then f32[16] each of the old m, best, m' and a
+  private static let probsAt = mostRows * 256
+  private static let vectorsAt = 2 * mostRows * 256
+  static let scratchBytes = vectorsAt + 4 * 64
 
-  static func parameters(_ e: Emitter) -> [LLVMType] { [e.pointer, e.pointer, e.pointer, e.pointer, e.i64, e.pointer] }
+  private var state: AttentionState { AttentionState(dim: dim) }
+
+  static func parameters(_ e: Emitter) -> [LLVMType] {
+    [e.pointer, e.pointer, e.pointer, e.pointer, e.i64, e.i64, e.pointer, e.pointer]
+  }
 
   func emit(_ e: Emitter, rows: Int, name: String) -> LLVMValue {
-    let state = AttentionState(dim: dim)
     let keyBytes = dim * element.byteCount
     return e.define(name, Self.parameters(e)) { p in
-      let (queries, limits, keys, values, groups, states) = (p[0], p[1], p[2], p[3], p[4], p[5])
-      let lanes = e.at(states, Self.lanesAt(dim))
-      let scores = e.at(states, Self.scoresAt(dim))
-      let probs = e.at(states, Self.probsAt(dim))
-      let factors = e.at(states, Self.factorsAt(dim))
-      e.each(e.int(0), e.int(rows)) { r in
-        state.clear(e, state.row(e, states, r))
-        e.store(LLVMConstNull(e.vector(e.f32, 16)), e.at(lanes, e.mul(r, 64)))
-      }
+      let (queries, limits, keys, values, firstKey, groups) = (p[0], p[1], p[2], p[3], p[4], p[5])
+      let (states, scratch) = (p[6], p[7])
+      let (scores, probs) = (scratch, e.at(scratch, Self.probsAt))
+      let old = e.at(scratch, Self.vectorsAt)
+      let (best, maxima, factors) = (e.at(old, 64), e.at(old, 128), e.at(old, 192))
+      let lowest = e.splatConstant(AttentionState.lowest, e.vector(e.f32, 16))
+      e.store(lowest, old)
+      e.store(lowest, best)
       e.each(e.int(0), groups) { group in
         let offset = e.mul(group, 64 * keyBytes)
+        let key = e.truncate(e.add(firstKey, e.mul(group, 64)))
         multiplyKeys(e, rows, queries, e.at(keys, offset), scores)
         e.each(e.int(0), e.int(rows)) { r in
-          softmax(e, r, group, limits, state.row(e, states, r), lanes, scores, probs, factors)
+          findBest(e, r, key, limits, scores, best)
+          e.store(e.load(e.f32, e.at(states, e.mul(r, state.tileBytes))), e.at(old, e.mul(r, 4)))
         }
+        let (m, candidates) = (e.load(e.vector(e.f32, 16), old), e.load(e.vector(e.f32, 16), best))
+        let next = e.fmax(m, candidates)
+        e.store(next, maxima)
+        e.store(e.exp(e.fsub(m, next)), factors)
+        e.each(e.int(0), e.int(rows)) { r in exponentiate(e, r, maxima, factors, states, scores, probs) }
         multiplyValues(e, rows, probs, factors, e.at(values, offset), states)
-      }
-      e.each(e.int(0), e.int(rows)) { r in
-        let sum = e.reduce(e.load(e.vector(e.f32, 16), e.at(lanes, e.mul(r, 64))), e.fadd)
-        e.store(sum, e.at(state.row(e, states, r), 4))
       }
     }
   }
@@ -146,28 +159,41 @@ struct AttentionTile {
     }
   }
 
-  private func softmax(
-    _ e: Emitter, _ r: LLVMValue, _ group: LLVMValue, _ limits: LLVMValue, _ state: LLVMValue, _ lanes: LLVMValue,
-    _ scores: LLVMValue, _ probs: LLVMValue, _ factors: LLVMValue
+  /// Masks the row's scores where keys end inside the group, and notes the scaled maximum (scale > 0 keeps the order).
+  private func findBest(
+    _ e: Emitter, _ r: LLVMValue, _ key: LLVMValue, _ limits: LLVMValue, _ scores: LLVMValue, _ best: LLVMValue
   ) {
     let floats = e.vector(e.f32, 16)
-    let left = e.sub(e.load(e.i32, e.at(limits, e.mul(r, 4))), e.truncate(e.mul(group, 64)))
+    let left = e.sub(e.load(e.i32, e.at(limits, e.mul(r, 4))), key)
     let row = e.at(scores, e.mul(r, 256))
-    let masked = e.splatConstant(-Double.infinity, floats)
-    let s = (0..<4).map { v -> LLVMValue in
-      let scaled = e.fmul(e.load(floats, e.at(row, v * 64)), e.splatConstant(Double(scale), floats))
-      let inside = e.compare(e.add(e.iota(16), v * 16), LLVMIntSLT, e.splat(left, 16))
-      return e.select(inside, scaled, masked)
+    e.ifTrue(e.compare(left, LLVMIntSLT, e.int32(64))) {
+      for v in 0..<4 {
+        let inside = e.compare(e.add(e.iota(16), v * 16), LLVMIntSLT, e.splat(left, 16))
+        let p = e.at(row, v * 64)
+        e.store(e.select(inside, e.load(floats, p), e.splatConstant(-Double.infinity, floats)), p)
+      }
     }
-    let m0 = e.load(e.f32, state)
-    let m = e.fmax(m0, e.reduce(e.fmax(e.fmax(s[0], s[1]), e.fmax(s[2], s[3])), e.fmax))
-    e.store(m, state)
-    let p = s.map { e.exp(e.fsub($0, e.splat(m, 16))) }
-    let a = e.exp(e.splat(e.fsub(m0, m), 16))
-    e.store(LLVMBuildExtractElement(e.builder, a, e.int32(0), ""), e.at(factors, e.mul(r, 4)))
-    let l = e.at(lanes, e.mul(r, 64))
-    let sum = e.fadd(e.fadd(p[0], p[1]), e.fadd(p[2], p[3]))
-    e.store(e.fma(e.load(floats, l), a, sum), l)
+    let s = (0..<4).map { e.load(floats, e.at(row, $0 * 64)) }
+    let most = e.reduce(e.fmax(e.fmax(s[0], s[1]), e.fmax(s[2], s[3])), e.fmax)
+    e.store(e.fmul(most, e.float(scale)), e.at(best, e.mul(r, 4)))
+  }
+
+  private func exponentiate(
+    _ e: Emitter, _ r: LLVMValue, _ maxima: LLVMValue, _ factors: LLVMValue, _ states: LLVMValue, _ scores: LLVMValue,
+    _ probs: LLVMValue
+  ) {
+    let floats = e.vector(e.f32, 16)
+    let rowState = e.at(states, e.mul(r, state.tileBytes))
+    let maximum = e.load(e.f32, e.at(maxima, e.mul(r, 4)))
+    e.store(maximum, rowState)
+    let m = e.splat(maximum, 16)
+    let negated: LLVMValue = LLVMBuildFNeg(e.builder, m, "")
+    let row = e.at(scores, e.mul(r, 256))
+    let scale = e.splatConstant(Double(scale), floats)
+    let p = (0..<4).map { e.exp(e.fma(e.load(floats, e.at(row, $0 * 64)), scale, negated)) }
+    let l = e.at(rowState, state.bytes)
+    let a = e.splat(e.load(e.f32, e.at(factors, e.mul(r, 4))), 16)
+    e.store(e.fma(e.load(floats, l), a, e.fadd(e.fadd(p[0], p[1]), e.fadd(p[2], p[3]))), l)
     let target = e.at(probs, e.mul(r, 64 * element.byteCount))
     for v in 0..<4 {
       let at = e.at(target, v * 16 * element.byteCount)
@@ -180,7 +206,7 @@ struct AttentionTile {
     _ e: Emitter, _ rows: Int, _ probs: LLVMValue, _ factors: LLVMValue, _ values: LLVMValue, _ states: LLVMValue
   ) {
     let floats = e.vector(e.f32, 16)
-    let stateBytes = AttentionState(dim: dim).bytes
+    let stateBytes = state.tileBytes
     let vectors = dim / 16
     var first = 0
     while first < vectors {

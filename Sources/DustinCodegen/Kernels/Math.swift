@@ -70,6 +70,9 @@ extension Emitter {
   func roundToBF16(_ x: LLVMValue) -> LLVMValue {
     let type = LLVMTypeOf(x)!
     let lanes = LLVMGetTypeKind(type) == LLVMVectorTypeKind ? Int(LLVMGetVectorSize(type)) : 1
+    if lanes == 16, target.hasBF16Dot {  // flushes denormals, which rows of models do not hold
+      return bitcast(intrinsic("llvm.x86.avx512bf16.cvtneps2bf16.512", [x]), vector(i16, 16))
+    }
     let bits = bitcast(x, vector(i32, lanes))
     let rounded = add(add(bits, 0x7fff), and(lshr(bits, 16), 1))
     return LLVMBuildTrunc(builder, lshr(rounded, 16), vector(i16, lanes), "")
