@@ -1,0 +1,79 @@
+import DustinSupport
+
+extension Engine {
+  /// What a prefill leaves: logits after the last row of each sequence, or fewer if it was cancelled.
+  public struct Prefilled {
+    /// False when the cancel flag stopped it; what is in the caches then is committed and consistent.
+    public var isComplete = true
+    /// f32[vocabulary] per sequence, in the order of the call; empty unless they were asked for and it is complete.
+    public var logits: [[Float]] = []
+  }
+
+  /// Feeds prompts in tiles of the function's `maxRows`, one sequence after the other, a tile taking the end of one and
+  /// the start of the next. Commits as it goes.
+  ///
+  /// - Parameters:
+  ///   - progress: Called after each tile with the tokens done and in all.
+  /// - Throws: As `step`, before anything is computed.
+  public func prefill(
+    _ rows: [StepRows], function name: String = "prefill", wantLogits: Bool = true, cancel: CancelFlag? = nil,
+    progress: ((Int, Int) -> Void)? = nil
+  ) throws -> Prefilled {
+    let function = try model.function(name)
+    let total = rows.reduce(0) { $0 + $1.tokens.count }
+    if wantLogits { _ = try function.result("logits") }
+    // All errors of the caller first: a cache must not be half full because a later prompt is too long.
+    try checkPrompts(rows, for: function)
+    var result = Prefilled()
+    if wantLogits { result.logits = Array(repeating: [], count: rows.count) }
+    var done = 0
+    for tile in Self.tiles(rows.map(\.tokens.count), maxRows: function.maxRows) {
+      if cancel?.isCancelled == true {
+        return Prefilled(isComplete: false, logits: [])
+      }
+      let shares = tile.map { piece in
+        let tokens = rows[piece.sequence].tokens
+        return StepRows(
+          rows[piece.sequence].cache,
+          tokens[tokens.startIndex + piece.rows.lowerBound..<tokens.startIndex + piece.rows.upperBound])
+      }
+      let step = try self.step(name, shares)
+      for (place, piece) in tile.enumerated() {
+        let share = rows[piece.sequence]
+        try share.cache.commit(piece.rows.count)
+        done += piece.rows.count
+        if wantLogits, piece.rows.upperBound == share.tokens.count {
+          result.logits[piece.sequence] = Array(try step.lastLogits(sequence: place))
+        }
+      }
+      progress?(done, total)
+    }
+    return result
+  }
+
+  private func checkPrompts(_ rows: [StepRows], for function: CompiledFunction) throws {
+    try check(rows, for: function)
+  }
+
+  /// Full tiles over all sequences, in order.
+  static func tiles(_ counts: [Int], maxRows: Int) -> [[Piece]] {
+    var tiles: [[Piece]] = []
+    var current: [Piece] = []
+    var free = maxRows
+    for (sequence, count) in counts.enumerated() {
+      var done = 0
+      while done < count {
+        let take = min(free, count - done)
+        current.append(Piece(sequence: sequence, rows: done..<done + take))
+        done += take
+        free -= take
+        if free == 0 {
+          tiles.append(current)
+          (current, free) = ([], maxRows)
+        }
+      }
+    }
+    if !current.isEmpty { tiles.append(current) }
+    return tiles
+  }
+}
