@@ -3,27 +3,37 @@ public enum Arena {
   /// Every buffer starts at a multiple of this many bytes.
   public static let alignment = 64
 
+  /// Sizes that no machine has are cut to this many bytes; whoever plans an arena refuses what reaches it. A few of them
+  /// can be added without overflow.
+  public static let largestByteCount = 1 << 56
+
   /// Distance of two rows. Rows of a matrix are padded to whole groups of 64 values, so that kernels may write full
   /// panels; a tensor of rank 1 is dense.
   public static func rowBytes(_ type: TensorType) -> Int {
     guard type.rank > 1 else { return type.element.byteCount }
-    let count = type.shape.dropFirst().reduce(1) { $0 * ($1.fixedValue ?? 0) }
-    return (count + 63) / 64 * 64 * type.element.byteCount
+    var count = 1
+    for dim in type.shape.dropFirst() { count = product(count, dim.fixedValue ?? 0) }
+    return product((count + 63) / 64 * 64, type.element.byteCount)
   }
 
   /// Bytes of a row tensor with the most rows that a step may have; the first extent is `T` (one row per token) or 1
   /// (one row per sequence, and a step has at most as many sequences as rows).
   public static func byteCount(_ type: TensorType, maxRows: Int) -> Int {
-    (rowBytes(type) * maxRows + alignment - 1) / alignment * alignment
+    (product(rowBytes(type), maxRows) + alignment - 1) / alignment * alignment
+  }
+
+  private static func product(_ a: Int, _ b: Int) -> Int {
+    let (product, overflow) = a.multipliedReportingOverflow(by: b)
+    return overflow ? largestByteCount : min(product, largestByteCount)
   }
 
   /// The arguments that are not caches lie at the start of the arena, in order. Offsets by argument index, and the end.
   public static func argumentOffsets(of function: Function, maxRows: Int) -> (offsets: [Int: Int], end: Int) {
     var offsets: [Int: Int] = [:]
     var end = 0
-    for (index, argument) in function.arguments.enumerated() where function.argumentRoles[index] != .cache {
+    for (index, argument) in function.arguments.enumerated() where !argument.isCache {
       offsets[index] = end
-      end += byteCount(argument.type, maxRows: maxRows)
+      end = min(end + byteCount(argument.type, maxRows: maxRows), largestByteCount)
     }
     return (offsets, end)
   }

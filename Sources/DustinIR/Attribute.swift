@@ -54,7 +54,8 @@ public struct AttributeList: Hashable, Sendable {
   }
 
   public static func == (a: AttributeList, b: AttributeList) -> Bool {
-    a.entries.count == b.entries.count && zip(a.entries, b.entries).allSatisfy { $0.key == $1.key && $0.value == $1.value }
+    a.entries.count == b.entries.count
+      && zip(a.entries, b.entries).allSatisfy { $0.key == $1.key && $0.value == $1.value }
   }
   public func hash(into hasher: inout Hasher) {
     for (key, value) in entries {

@@ -134,18 +134,19 @@ public final class Module {
   public func function(_ name: String) -> Function? { functions.first { $0.name == name } }
   public func global(_ name: String) -> Global? { globals.first { $0.name == name } }
 
-  /// The largest extent of a dim; nil for a dim that is not declared.
+  /// The largest extent of a dim; nil for a dim that is not declared or defined by itself.
   public func bound(of dim: Dim) -> Int? {
-    switch dim {
-    case .fixed(let value): return value
-    case .named(let name):
+    guard case .named(var name) = dim else { return dim.fixedValue }
+    var limit = Int.max
+    for _ in dims {
       guard let declaration = dims.first(where: { $0.name == name }) else { return nil }
       switch declaration.rule {
-      case .bounded(let bound): return bound
-      case .minimum(let limit, let other):
-        guard other != name, let bound = bound(of: .named(other)) else { return nil }
-        return min(limit, bound)
+      case .bounded(let bound): return min(limit, bound)
+      case .minimum(let number, let other):
+        limit = min(limit, number)
+        name = other
       }
     }
+    return nil
   }
 }

@@ -3,11 +3,16 @@ public struct OperandGroupSpec: Sendable {
   /// "" for the unlabelled operands, which come first.
   public let label: String
   public let count: ClosedRange<Int>
+  /// How many values it may hold in stage tensor; fewer where only fusion makes more.
+  public let tensorCount: ClosedRange<Int>
   public let summary: String
 
-  public init(_ label: String, _ count: ClosedRange<Int>, _ summary: String) {
+  public init(
+    _ label: String, _ count: ClosedRange<Int>, inTensor tensorCount: ClosedRange<Int>? = nil, _ summary: String
+  ) {
     self.label = label
     self.count = count
+    self.tensorCount = tensorCount ?? count
     self.summary = summary
   }
 }
@@ -23,13 +28,16 @@ public struct AttributeSpec: Sendable {
   public let key: String
   public let kind: Kind
   public let isRequired: Bool
+  /// Whether only fusion makes it: it may not stand in stage tensor.
+  public let isFused: Bool
   /// What it means, with unit and default.
   public let summary: String
 
-  public init(_ key: String, _ kind: Kind, required: Bool = false, _ summary: String) {
+  public init(_ key: String, _ kind: Kind, required: Bool = false, fused: Bool = false, _ summary: String) {
     self.key = key
     self.kind = kind
     isRequired = required
+    isFused = fused
     self.summary = summary
   }
 }

@@ -10,7 +10,11 @@ public final class Value {
     /// The owner is gone: the value belongs to an operation that a rewrite dropped.
     case detached
   }
-  private enum Kind { case result(Int), argument(Int), global }
+  private enum Kind {
+    case result(Int)
+    case argument(Int)
+    case global
+  }
   private weak var owner: AnyObject?
   private let kind: Kind
 
@@ -86,7 +90,14 @@ public final class Operation {
     results: [(name: String, type: TensorType)], location: SourceRange? = nil
   ) {
     self.definition = definition
+    // In the order of the declaration, so that the text does not depend on who built the operation.
+    let order = definition.operandGroups.map(\.label)
     self.groups = groups.filter { !$0.values.isEmpty }
+      .enumerated().sorted { a, b in
+        let places = (order.firstIndex(of: a.element.label) ?? .max, order.firstIndex(of: b.element.label) ?? .max)
+        return (places.0, a.offset) < (places.1, b.offset)
+      }
+      .map(\.element)
     self.attributes = attributes
     self.location = location
     self.results = results.enumerated().map { index, result in

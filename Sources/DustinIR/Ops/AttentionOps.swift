@@ -26,7 +26,8 @@ extension OpDefinition {
 
   public static let append = OpDefinition(
     name: "append", summary: "The cache's next version: the step's keys and values behind the committed positions.",
-    meaning: "kc1 = kc with rows L … L+T-1 set to k, rounded to the cache's element type; vc1 likewise. Caches are used linearly.",
+    meaning:
+      "kc1 = kc with rows L … L+T-1 set to k, rounded to the cache's element type; vc1 likewise. Caches are used linearly.",
     operandGroups: [
       OperandGroupSpec("", 2...2, "k, v: f32 or the cache's element, [T, KV, D]"),
       OperandGroupSpec("cache", 2...2, "kc, vc: [L, KV, D]"),
@@ -37,7 +38,8 @@ extension OpDefinition {
     for (row, cache) in zip(op.operands, op[group: "cache"]) {
       try rule(row.type.rank == 3 && cache.type.rank == 3, "rows and caches must have three extents")
       try rule(
-        row.type.shape.dropFirst() == cache.type.shape.dropFirst(), "rows \(row.type) do not fit the cache \(cache.type)")
+        row.type.shape.dropFirst() == cache.type.shape.dropFirst(),
+        "rows \(row.type) do not fit the cache \(cache.type)")
       try rule(
         row.type.element == .f32 || row.type.element == cache.type.element,
         "rows must be f32 or \(cache.type.element.rawValue), not \(row.type)")
@@ -81,7 +83,8 @@ extension OpDefinition {
 
   public static let ropeAppend = OpDefinition(
     name: "rope_append",
-    summary: "Splits fused q/k/v rows, rotates q and k, and writes k and v into the caches: rope + rope + append in one walk.",
+    summary:
+      "Splits fused q/k/v rows, rotates q and k, and writes k and v into the caches: rope + rope + append in one walk.",
     meaning: """
       x = [q | k | v] side by side, H*D, KV*D and KV*D columns; q1 = rope(q), rounded to the first result's element type
       kc1, vc1 = append(rope(k), v), rounded to the cache's element type

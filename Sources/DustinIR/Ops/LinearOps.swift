@@ -1,7 +1,8 @@
 extension OpDefinition {
   /// One op for the plain and for every fused form: fusing moves operands into its groups.
   public static let linear = OpDefinition(
-    name: "linear", summary: "Rows times the transposed weights, with an optional norm before and bias, residual or SwiGLU after.",
+    name: "linear",
+    summary: "Rows times the transposed weights, with an optional norm before and bias, residual or SwiGLU after.",
     meaning: """
       u = norm given ? rmsnorm(x, norm, eps) : x, rounded to `round` if given
       z[t, n] = sum_k u[t, k] * W[n, k] in f32, k ascending; W is the weights one under the other
@@ -10,15 +11,18 @@ extension OpDefinition {
       """,
     operandGroups: [
       OperandGroupSpec("", 1...1, "x: [T, K], f32 or bf16"),
-      OperandGroupSpec("norm", 0...1, "gain: [K] (stage kernel)"),
-      OperandGroupSpec("weight", 1...3, "[N_i, K] each; more than one in stage kernel only"),
-      OperandGroupSpec("bias", 0...3, "[N_i] each, none or as many as weights"),
-      OperandGroupSpec("residual", 0...1, "f32[T, N] (stage kernel)"),
+      OperandGroupSpec("norm", 0...1, inTensor: 0...0, "gain: [K]"),
+      OperandGroupSpec("weight", 1...3, inTensor: 1...1, "[N_i, K] each"),
+      OperandGroupSpec("bias", 0...3, inTensor: 0...1, "[N_i] each, none or as many as weights"),
+      OperandGroupSpec("residual", 0...1, inTensor: 0...0, "f32[T, N]"),
     ],
     attributes: [
-      AttributeSpec("eps", .float, "of the norm; required with norm"),
-      AttributeSpec("round", .word(["bf16"]), "element type that the normed rows are rounded to; default none"),
-      AttributeSpec("activation", .word(["swiglu"]), "with exactly two weights of one shape, gate then up; default none"),
+      AttributeSpec("eps", .float, fused: true, "of the norm; required with norm"),
+      AttributeSpec(
+        "round", .word(["bf16"]), fused: true, "element type that the normed rows are rounded to; default none"),
+      AttributeSpec(
+        "activation", .word(["swiglu"]), fused: true,
+        "with exactly two weights of one shape, gate then up; default none"),
     ],
     stages: [.tensor, .kernel, .planned],
     example: "%y = linear %x, weight(@w), bias(@b) : f32[T, 64]"
@@ -33,7 +37,8 @@ extension OpDefinition {
       width += try fixed(weight.shape[0], "the rows of \(weight)")
     }
     let biases = op[group: "bias"].map(\.type)
-    try rule(biases.isEmpty || biases.count == weights.count, "there are \(biases.count) biases for \(weights.count) weights")
+    try rule(
+      biases.isEmpty || biases.count == weights.count, "there are \(biases.count) biases for \(weights.count) weights")
     for (bias, weight) in zip(biases, weights) {
       try rule(bias.rank == 1 && bias.shape[0] == weight.shape[0], "the bias \(bias) does not fit the weight \(weight)")
     }
@@ -53,7 +58,8 @@ extension OpDefinition {
     try rule(element == .f32 || element == .bf16, "the result must be f32 or bf16, not \(element.rawValue)")
     let result = TensorType(element, [x.shape[0], .fixed(width)])
     if let residual = op[group: "residual"].first?.type {
-      try rule(residual == result && element == .f32, "the residual must be \(result.with(element: .f32)), not \(residual)")
+      try rule(
+        residual == result && element == .f32, "the residual must be \(result.with(element: .f32)), not \(residual)")
     }
     return [result]
   }

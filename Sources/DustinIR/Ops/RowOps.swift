@@ -98,7 +98,7 @@ extension OpDefinition {
     let width = try fixed(x.shape[1], "the width of \(x)")
     let begin = op.attributes.int("begin") ?? 0
     let count = op.attributes.int("count") ?? 0
-    try rule(begin >= 0 && count >= 1 && begin <= width - count, "columns \(begin)..<\(begin + count) are outside \(x)")
+    try rule(begin >= 0 && count >= 1 && begin <= width - count, "\(count) columns from \(begin) are not inside \(x)")
     return [TensorType(x.element, [x.shape[0], .fixed(count)])]
   }
 

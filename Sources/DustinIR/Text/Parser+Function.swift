@@ -51,11 +51,12 @@ extension Parser {
     parseBody(&scope, nameToken)
     reportUnknown(scope)
     let functionRange = firstToken.start..<tokens[max(0, position - 1)].end
-    let lexicalFault = lexicalFaults.first { $0 >= functionRange.lowerBound }
-    if diagnostics.count > errorsBefore || lexicalFault.map(functionRange.contains) ?? false {
-      damagedFunctions.insert(index)
-    }
-    lexicalFaults = lexicalFaults.drop { $0 < functionRange.upperBound }
+    lexicalFaults = lexicalFaults.drop { $0 < functionRange.lowerBound }
+    let rest = lexicalFaults.drop { $0 < functionRange.upperBound }
+    let errors = diagnostics.count - errorsBefore + lexicalFaults.count - rest.count
+    lexicalFaults = rest
+    if errors > 0 { damagedFunctions.insert(index) }
+    functionErrors += errors
   }
 
   /// To the line behind the next line that begins with a brace.

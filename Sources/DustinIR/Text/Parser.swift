@@ -12,6 +12,22 @@ public struct ModuleParser {
     guard diagnostics.isEmpty else { throw DiagnosticError(diagnostics) }
     return parser.module
   }
+
+  /// Reads and verifies a module.
+  ///
+  /// - Throws: `DiagnosticError` with every error of the text, in its order. Functions that could be read are verified
+  ///   even if others could not.
+  public static func parseVerified(_ buffer: SourceBuffer, registry: OpRegistry = .standard) throws -> Module {
+    var parser = Parser(buffer, registry)
+    parser.parseModule()
+    // Errors in dims and globals would make every function look wrong.
+    if parser.functionErrors == parser.diagnostics.count {
+      parser.diagnostics += Verifier.diagnostics(for: parser.module, except: parser.damagedFunctions)
+    }
+    let diagnostics = parser.sortedDiagnostics()
+    guard diagnostics.isEmpty else { throw DiagnosticError(diagnostics) }
+    return parser.module
+  }
 }
 
 /// A statement could not be read to its end; the diagnostic has been recorded.
@@ -45,6 +61,8 @@ struct Parser {
   var functionNames: Set<String> = []
   /// Functions whose text has errors, by index; they are not verified.
   var damagedFunctions: Set<Int> = []
+  /// Errors inside of functions that have a name; all others concern the whole module.
+  var functionErrors = 0
   /// Where the lexer found errors, behind the functions read so far.
   var lexicalFaults: ArraySlice<Int>
 
