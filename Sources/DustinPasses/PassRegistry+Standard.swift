@@ -1,0 +1,24 @@
+import DustinIR
+
+extension PassRegistry {
+  /// The built-in passes and named pipelines.
+  public static let standard: PassRegistry = {
+    var registry = PassRegistry()
+    registry.register(Canonicalize())
+    registry.register(CommonSubexpressions())
+    registry.register(DeadCode())
+    registry.register(Derive())
+    registry.register(Drop())
+    registry.register(DecideNumerics())
+    registry.register(LowerToKernel())
+    registry.register(FuseQKV())
+    registry.register(FuseSwiGLU())
+    registry.register(FuseResidual())
+    registry.register(FuseNorm())
+    registry.register(FuseRopeAppend())
+    registry.register(FoldCasts())
+    registry.register(PlanMemory())
+    for pipeline in NamedPipeline.standard { registry.register(pipeline) }
+    return registry
+  }()
+}
