@@ -1,1 +1,9 @@
-print("dustin")
+import DustinDriver
+
+#if canImport(Glibc)
+  import Glibc
+#elseif canImport(Musl)
+  import Musl
+#endif
+
+exit(runDustin(Array(CommandLine.arguments.dropFirst())))

@@ -1,0 +1,45 @@
+import DustinSupport
+
+#if canImport(Glibc)
+  import Glibc
+#elseif canImport(Musl)
+  import Musl
+#endif
+
+/// A bar on standard error for long work; silent unless somebody looks.
+struct ProgressBar {
+  private let title: String
+  private let unit: String
+  private let isShown: Bool
+  private let start = seconds()
+  private var lastDrawn = 0.0
+  private static let width = 30
+
+  init(_ title: String, unit: String, isShown: Bool = true) {
+    self.title = title
+    self.unit = unit
+    self.isShown = isShown && Console.current.errorsAreWatched
+  }
+
+  mutating func update(_ done: Int, of total: Int) {
+    let now = seconds()
+    guard isShown, total > 0, now - lastDrawn > 0.1 || done == total else { return }
+    lastDrawn = now
+    let filled = Self.width * done / total
+    let bar = String(repeating: "#", count: filled) + String(repeating: ".", count: Self.width - filled)
+    let rate = now > start ? Int(Double(done) / (now - start)) : 0
+    Console.current.writeError("\r\u{1B}[K\(title) [\(bar)] \(done)/\(total) \(unit), \(rate) \(unit)/s")
+  }
+
+  /// Removes the bar.
+  func clear() {
+    if isShown, lastDrawn > 0 { Console.current.writeError("\r\u{1B}[K") }
+  }
+}
+
+/// Seconds on a clock that never goes back.
+func seconds() -> Double {
+  var time = timespec()
+  clock_gettime(CLOCK_MONOTONIC, &time)
+  return Double(time.tv_sec) + Double(time.tv_nsec) * 1e-9
+}

@@ -1,0 +1,51 @@
+import ArgumentParser
+import DustinSupport
+
+/// `dustin`: the root of all commands.
+public struct DustinCommand: ParsableCommand {
+  public static let configuration = CommandConfiguration(
+    commandName: "dustin",
+    abstract: "Compiles language models for CPUs and generates text by speculative decoding.",
+    discussion: """
+      dustin run -m MODEL -md DRAFT -p 'Once upon a time' -n 100 continues a text. A model is a Hugging Face directory:
+      config.json, safetensors files and tokenizer.json.
+      """,
+    version: versionText(),
+    subcommands: [
+      RunCommand.self, BenchCommand.self, SelfcheckCommand.self, ImportCommand.self, OptCommand.self, CheckCommand.self,
+      FormatCommand.self, OpsCommand.self, PassesCommand.self, PipelinesCommand.self, VersionCommand.self,
+    ])
+
+  public init() {}
+}
+
+/// Runs the tool with arguments (without the program's name) and returns its exit code: 0, 1 after an error, 64 for
+/// arguments that it does not understand, 130 after Ctrl-C.
+public func runDustin(_ arguments: [String], console: Console = .standard) -> Int32 {
+  Console.$current.withValue(console) {
+    do {
+      var command = try DustinCommand.parseAsRoot(arguments)
+      do {
+        try command.run()
+        return 0
+      } catch let error as DiagnosticError {
+        console.writeError(error.description + "\n")
+        return 1
+      } catch is Interrupted {
+        console.writeError("interrupted\n")
+        return 130
+      } catch let code as ExitCode {
+        return code.rawValue
+      }
+    } catch {
+      let code = DustinCommand.exitCode(for: error).rawValue
+      let message = DustinCommand.fullMessage(for: error)
+      if code == 0 {
+        try? console.write(message + "\n")
+      } else {
+        console.writeError(message + "\n")
+      }
+      return code
+    }
+  }
+}
