@@ -37,17 +37,15 @@ public enum F16 {
 }
 
 extension TensorView {
-  /// Elements `range` as f32, exact, into the start of `target`. Throws for integers, traps on no size: a range or a
-  /// target that does not fit is an error.
+  /// Elements `range` as f32, exact, into the start of `target`. Throws for integers, and for a range or a target that
+  /// does not fit.
   public func convert(_ range: Range<Int>, to target: UnsafeMutableBufferPointer<Float>) throws {
     try check(range, target.count)
+    guard let target = target.baseAddress else { return }
     switch element {
-    case .f32:
-      for (place, index) in range.enumerated() { target[place] = Float(bitPattern: word(index)) }
-    case .bf16:
-      for (place, index) in range.enumerated() { target[place] = BF16.float(half(index)) }
-    case .f16:
-      for (place, index) in range.enumerated() { target[place] = F16.float(half(index)) }
+    case .f32: forEach(range, UInt32.self) { target[$0] = Float(bitPattern: $1) }
+    case .bf16: forEach(range, UInt16.self) { target[$0] = BF16.float($1) }
+    case .f16: forEach(range, UInt16.self) { target[$0] = F16.float($1) }
     case .i32: break
     }
   }
@@ -55,31 +53,47 @@ extension TensorView {
   /// Elements `range` as bf16, rounded to nearest even, into the start of `target`.
   public func convert(_ range: Range<Int>, toBF16 target: UnsafeMutableBufferPointer<UInt16>) throws {
     try check(range, target.count)
+    guard let target = target.baseAddress else { return }
     switch element {
-    case .f32:
-      for (place, index) in range.enumerated() { target[place] = BF16.round(Float(bitPattern: word(index))) }
-    case .bf16:
-      for (place, index) in range.enumerated() { target[place] = half(index) }
-    case .f16:
-      for (place, index) in range.enumerated() { target[place] = BF16.round(F16.float(half(index))) }
+    case .f32: forEach(range, UInt32.self) { target[$0] = BF16.round(Float(bitPattern: $1)) }
+    case .bf16: forEach(range, UInt16.self) { target[$0] = $1 }
+    case .f16: forEach(range, UInt16.self) { target[$0] = BF16.round(F16.float($1)) }
     case .i32: break
     }
   }
 
   /// All elements as f32.
   public func floats() throws -> [Float] {
-    try check(0..<count, count)
-    return try [Float](unsafeUninitializedCapacity: count) { target, initialized in
-      try convert(0..<count, to: UnsafeMutableBufferPointer(rebasing: target[0..<count]))
+    try [Float](unsafeUninitializedCapacity: count) { target, initialized in
+      try convert(0..<count, to: target)
       initialized = count
     }
   }
 
-  private func word(_ index: Int) -> UInt32 {
-    UInt32(littleEndian: bytes.loadUnaligned(fromByteOffset: index * 4, as: UInt32.self))
+  /// All elements of an i32 tensor.
+  public func ints() throws -> [Int32] {
+    guard element == .i32 else {
+      throw DiagnosticError("weight-type", "the tensor '\(name)' holds \(element.rawValue), not i32")
+    }
+    var ints = [Int32](repeating: 0, count: count)
+    forEach(0..<count, UInt32.self) { ints[$0] = Int32(bitPattern: $1) }
+    return ints
   }
-  private func half(_ index: Int) -> UInt16 {
-    UInt16(littleEndian: bytes.loadUnaligned(fromByteOffset: index * 2, as: UInt16.self))
+
+  /// Calls `body` with places from 0 and the words of a range that has been checked. Inlined, so that each of the
+  /// callers becomes a vector loop.
+  @inline(__always)
+  private func forEach<Word: FixedWidthInteger & BitwiseCopyable>(
+    _ range: Range<Int>, _: Word.Type, _ body: (Int, Word) -> Void
+  ) {
+    guard let base = bytes.baseAddress else { return }
+    let start = base + range.lowerBound * MemoryLayout<Word>.size
+    var place = 0
+    while place < range.count {
+      let word = start.loadUnaligned(fromByteOffset: place &* MemoryLayout<Word>.size, as: Word.self)
+      body(place, Word(littleEndian: word))
+      place &+= 1
+    }
   }
 
   private func check(_ range: Range<Int>, _ capacity: Int) throws {

@@ -8,6 +8,7 @@ final class FieldReader {
   /// What messages call the object: `config.json`, `rope_scaling`.
   let what: String
   private(set) var errors: [Diagnostic] = []
+  private var faulty: Set<String> = []
 
   init(_ object: JSONValue, _ what: String) {
     self.object = object
@@ -27,6 +28,9 @@ final class FieldReader {
   /// Takes over the complaints about a nested object.
   func absorb(_ other: FieldReader) { errors += other.errors }
 
+  /// Whether the members were read without complaint, so that it makes sense to compare them.
+  func areSound(_ keys: String...) -> Bool { faulty.isDisjoint(with: keys) }
+
   /// The member, or nil when it is absent or null: the two mean the same in these files.
   func value(_ key: String) -> JSONValue? {
     guard let value = object[key], !value.isNull else { return nil }
@@ -36,12 +40,11 @@ final class FieldReader {
   func int(_ key: String, in range: ClosedRange<Int>, default fallback: Int? = nil) -> Int {
     guard let value = value(key) else { return fallback ?? missing(key, range.lowerBound) }
     guard let number = value.intValue else {
-      report("'\(key)' must be an integer, not \(describe(value))", at: value)
-      return range.lowerBound
+      return fault(key, "must be an integer, not \(describe(value))", at: value, range.lowerBound)
     }
     guard range.contains(number) else {
-      report("'\(key)' is \(number); it must be from \(range.lowerBound) to \(range.upperBound)", at: value)
-      return range.lowerBound
+      return fault(
+        key, "is \(number); it must be from \(range.lowerBound) to \(range.upperBound)", at: value, range.lowerBound)
     }
     return number
   }
@@ -49,12 +52,11 @@ final class FieldReader {
   func double(_ key: String, in range: ClosedRange<Double>, default fallback: Double? = nil) -> Double {
     guard let value = value(key) else { return fallback ?? missing(key, range.lowerBound) }
     guard let number = value.doubleValue else {
-      report("'\(key)' must be a number, not \(describe(value))", at: value)
-      return range.lowerBound
+      return fault(key, "must be a number, not \(describe(value))", at: value, range.lowerBound)
     }
     guard range.contains(number) else {
-      report("'\(key)' is \(number); it must be from \(range.lowerBound) to \(range.upperBound)", at: value)
-      return range.lowerBound
+      return fault(
+        key, "is \(number); it must be from \(range.lowerBound) to \(range.upperBound)", at: value, range.lowerBound)
     }
     return number
   }
@@ -62,8 +64,7 @@ final class FieldReader {
   func bool(_ key: String, default fallback: Bool) -> Bool {
     guard let value = value(key) else { return fallback }
     guard let flag = value.boolValue else {
-      report("'\(key)' must be true or false, not \(describe(value))", at: value)
-      return fallback
+      return fault(key, "must be true or false, not \(describe(value))", at: value, fallback)
     }
     return flag
   }
@@ -71,8 +72,7 @@ final class FieldReader {
   func string(_ key: String) -> String? {
     guard let value = value(key) else { return nil }
     guard let text = value.stringValue else {
-      report("'\(key)' must be a string, not \(describe(value))", at: value)
-      return nil
+      return fault(key, "must be a string, not \(describe(value))", at: value, nil)
     }
     return text
   }
@@ -83,8 +83,7 @@ final class FieldReader {
     var ids: [Int] = []
     for item in value.arrayValue ?? [value] {
       guard let id = item.intValue, (0...Int(Int32.max)).contains(id) else {
-        report("'\(key)' must hold token ids, not \(describe(item))", at: item)
-        return []
+        return fault(key, "must hold token ids, not \(describe(item))", at: item, [])
       }
       if !ids.contains(id) { ids.append(id) }
     }
@@ -99,7 +98,14 @@ final class FieldReader {
     }
   }
 
+  private func fault<Value>(_ key: String, _ message: String, at value: JSONValue, _ standIn: Value) -> Value {
+    faulty.insert(key)
+    report("'\(key)' \(message)", at: value)
+    return standIn
+  }
+
   private func missing<Value>(_ key: String, _ standIn: Value) -> Value {
+    faulty.insert(key)
     let others = (object.objectEntries ?? []).map(\.key)
     let hint = closestName(to: key, in: others).map { [Diagnostic.note("did you mean '\(key)' by '\($0)'?")] } ?? []
     // The object's first byte: a caret below the whole file would say nothing.

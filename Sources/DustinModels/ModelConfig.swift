@@ -61,7 +61,9 @@ extension ModelConfig {
     let kvHeads = fields.int("num_key_value_heads", in: 1...65_536, default: architecture == .mistral ? 8 : heads)
     let context = fields.int("max_position_embeddings", in: 1...maxPositions)
     let headDim = readHeadDim(fields, hidden: hidden, heads: heads)
-    if heads % kvHeads != 0, let value = fields.value("num_key_value_heads") ?? fields.value("num_attention_heads") {
+    if fields.areSound("num_attention_heads", "num_key_value_heads"), heads % kvHeads != 0,
+      let value = fields.value("num_key_value_heads") ?? fields.value("num_attention_heads")
+    {
       fields.report("\(heads) query heads cannot share \(kvHeads) key/value heads evenly", at: value)
     }
     refuseSlidingWindow(fields, architecture, layers: layers, context: context)
@@ -142,9 +144,9 @@ extension ModelConfig {
   private static func readHeadDim(_ fields: FieldReader, hidden: Int, heads: Int) -> Int {
     let place = fields.value("head_dim") ?? fields.value("num_attention_heads")
     var headDim = hidden / heads
-    if fields.value("head_dim") != nil {
-      headDim = fields.int("head_dim", in: 1...65_536)
-    } else if hidden % heads != 0, let place {
+    if fields.value("head_dim") != nil { headDim = fields.int("head_dim", in: 1...65_536) }
+    guard fields.areSound("hidden_size", "num_attention_heads", "head_dim") else { return headDim }
+    if fields.value("head_dim") == nil, hidden % heads != 0, let place {
       fields.report(
         "'hidden_size' \(hidden) does not divide into \(heads) heads, and 'head_dim' is not given", at: place)
     }
@@ -163,7 +165,7 @@ extension ModelConfig {
   ) {
     if let types = fields.value("layer_types") {
       let entries = types.arrayValue ?? []
-      if entries.count != layers {
+      if fields.areSound("num_hidden_layers"), entries.count != layers {
         fields.report("'layer_types' must be an array of \(layers) entries, one per layer", at: types)
       }
       if let other = entries.first(where: { $0.stringValue != "full_attention" }) {

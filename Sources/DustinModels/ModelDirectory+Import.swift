@@ -73,9 +73,9 @@ private final class WeightGlobals {
 
   private func element(_ name: String, _ shape: [Int]) -> ElementType {
     guard let found = store.describe(name) else {
-      let hint = closestName(to: name, in: store.names).map { [Diagnostic.note("did you mean '\($0)'?")] } ?? []
+      let notes = errors.count < 20 ? store.suggestion(for: name) : []
       errors.append(
-        Diagnostic("missing-weight", "'\(store.directory)' has no tensor '\(name)' of shape \(shape)", notes: hint))
+        Diagnostic("missing-weight", "'\(store.directory)' has no tensor '\(name)' of shape \(shape)", notes: notes))
       return .f32
     }
     if found.shape != shape {

@@ -4,10 +4,10 @@
   import Musl
 #endif
 
-// The angles reach `max_position * 1`, where one unit in the last place of a frequency turns a head by a visible amount
-// (0.002 rad at position 32768). Models were trained with frequencies that PyTorch computed in f32, each step rounded:
-// these functions take the same steps in the same order. The power is the one step that libraries round differently;
-// it is taken in f64 and rounded once, which is what PyTorch's vector code gives as well.
+// Angles grow with the position, and the last place of a frequency with them (0.002 rad at position 32768). PyTorch
+// computes frequencies in f32, each step rounded: these functions take the same steps in the same order. The power is the
+// one step that libraries round differently. It is taken in f64 and rounded once, so it is the nearest f32; PyTorch's
+// vector code differs from that in the last place of about one power in forty.
 
 extension RopeParameters {
   /// Angle per position of each of the `headDim / 2` pairs, as transformers computes them in f32.

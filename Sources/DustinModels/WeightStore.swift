@@ -33,6 +33,15 @@ public final class WeightStore: Sendable {
   private let entries: [String: Entry]
   private let state: Mutex<State>
 
+  /// Opens one safetensors file outside a model directory, such as reference outputs.
+  public init(file: String) throws {
+    let opened = try SafetensorsFile(file)
+    directory = file
+    paths = [file]
+    entries = WeightStore.located(opened)
+    state = Mutex(State(files: [opened]))
+  }
+
   /// Opens the files and checks their headers; the weights themselves are not touched yet.
   public init(directory: String) throws {
     self.directory = directory
@@ -42,7 +51,7 @@ public final class WeightStore: Sendable {
     let files: [SafetensorsFile]
     if fileExists(single) {
       let file = try SafetensorsFile(single)
-      for tensor in file.tensors { entries[tensor.name] = Entry(file: 0, tensor: tensor) }
+      entries = WeightStore.located(file)
       files = [file]
     } else if fileExists(index) {
       (files, entries) = try WeightStore.openShards(index, directory)
@@ -74,9 +83,8 @@ public final class WeightStore: Sendable {
   /// Throws when there is none, when its element type is none that the compiler reads, and after `release()`.
   public func tensor(_ name: String) throws -> TensorView {
     guard let entry = entry(name) else {
-      let hint =
-        closestName(to: name, in: entries.keys.sorted()).map { [Diagnostic.note("did you mean '\($0)'?")] } ?? []
-      throw DiagnosticError("missing-weight", "'\(directory)' has no tensor '\(name)'", notes: hint)
+      throw DiagnosticError(
+        "missing-weight", "'\(directory)' has no tensor '\(name)'", notes: suggestion(for: name))
     }
     guard case .element(let element) = entry.tensor.type else {
       throw DiagnosticError(
@@ -103,8 +111,19 @@ public final class WeightStore: Sendable {
     }
   }
 
+  /// A note with the closest name, if one is close; the prefix `model.` does not count as a difference.
+  func suggestion(for name: String) -> [Diagnostic] {
+    let short = name.hasPrefix("model.") ? String(name.dropFirst(6)) : "model." + name
+    let close = closestName(to: name, in: names) ?? closestName(to: short, in: names)
+    return close.map { [.note("did you mean '\($0)'?")] } ?? []
+  }
+
   private func entry(_ name: String) -> Entry? {
     entries[name] ?? (name.hasPrefix("model.") ? entries[String(name.dropFirst(6))] : entries["model." + name])
+  }
+
+  private static func located(_ file: SafetensorsFile) -> [String: Entry] {
+    Dictionary(file.tensors.map { ($0.name, Entry(file: 0, tensor: $0)) }, uniquingKeysWith: { first, _ in first })
   }
 
   // MARK: Shards
