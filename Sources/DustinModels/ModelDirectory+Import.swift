@@ -125,11 +125,11 @@ private struct ModuleImporter {
         v: function.addArgument("v\(layer)", cacheType, role: .cache)
       )
     }
-    let table = globals.weight("model.embed_tokens.weight", [config.vocabSize, config.hiddenSize])
     let rope = Rope(
       positions: positions,
       freqs: globals.constant("rope.freqs", config.rope.frequencies(headDim: config.headDim)),
       scale: config.rope.attentionFactor)
+    let table = globals.weight("model.embed_tokens.weight", [config.vocabSize, config.hiddenSize])
 
     var x = emit(.embed, [("", [ids]), ("weight", [table])], "x", width: config.hiddenSize)
     var grown: [Value] = []
