@@ -55,13 +55,23 @@ extension Diagnostic {
     lines.append("\(head)\(severity.rawValue): \(message)")
     if let range {
       let (line, column) = range.buffer.position(of: range.start)
-      let text = range.buffer.line(line)
-      let length = max(1, min(range.end - range.start, text.count - column + 1))
-      let pad = text.prefix(column - 1).map { $0 == "\t" ? "\t" : " " }
+      let (text, start) = surroundings(range.buffer.line(line), column - 1)
+      let length = max(1, min(range.end - range.start, text.count - start))
+      let pad = text.prefix(start).map { $0 == "\t" ? "\t" : " " }
       lines.append("  " + text)
       lines.append("  " + pad.joined() + "^" + String(repeating: "~", count: length - 1))
     }
     for note in notes { lines.append(note.rendered()) }
     return lines.joined(separator: "\n")
+  }
+
+  /// The part of a line to show, and where `column` (from 0) is in it: a minified file is one line of megabytes.
+  private func surroundings(_ line: String, _ column: Int) -> (text: String, column: Int) {
+    let limit = 160
+    guard line.utf8.count > limit, line.count > limit else { return (line, column) }
+    let first = max(0, min(column - 60, line.count - limit))
+    let text = line.dropFirst(first).prefix(limit)
+    let isCut = first + limit < line.count
+    return ((first > 0 ? "…" : "") + text + (isCut ? "…" : ""), column - first + (first > 0 ? 1 : 0))
   }
 }
