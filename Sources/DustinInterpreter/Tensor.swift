@@ -96,7 +96,7 @@ public protocol WeightSource {
 }
 
 /// Weights in memory, by name.
-public struct DictionaryWeights: WeightSource {
+public struct DictionaryWeights: WeightSource, Sendable {
   public var tensors: [String: Tensor]
 
   public init(_ tensors: [String: Tensor] = [:]) { self.tensors = tensors }
