@@ -1,19 +1,33 @@
-/// The candidate that a misspelt name most likely meant, or nil when none is close.
+/// The candidate that a misspelt name most likely meant, or nil when none is close: at most a third of the letters may be
+/// wrong. Upper and lower case count as equal; of several that are equally close the first one wins.
 public func closestName<Names: Sequence>(to name: String, in candidates: Names) -> String?
 where Names.Element == String {
-  let limit = max(1, name.count / 3)
-  var best: (name: String, distance: Int)?
+  let letters = lowercased(name)
+  // A name of one letter has nothing in common with any other.
+  var limit = letters.count < 2 ? 0 : max(1, letters.count / 3)
+  var best: String?
   for candidate in candidates {
-    let distance = editDistance(name, candidate)
-    if distance <= limit, distance < (best?.distance ?? .max) { best = (candidate, distance) }
+    guard abs(candidate.utf8.count - letters.count) <= limit else { continue }
+    let other = lowercased(candidate)
+    let distance = editDistance(letters, other)
+    if distance < limit || (best == nil && distance == limit) {
+      best = candidate
+      limit = distance
+    }
   }
-  return best?.name
+  return best
 }
 
 /// Levenshtein distance with adjacent transpositions.
 func editDistance(_ first: String, _ second: String) -> Int {
-  let a = Array(first.utf8)
-  let b = Array(second.utf8)
+  editDistance(Array(first.utf8), Array(second.utf8))
+}
+
+private func lowercased(_ name: String) -> [UInt8] {
+  name.utf8.map { $0 >= UInt8(ascii: "A") && $0 <= UInt8(ascii: "Z") ? $0 + 32 : $0 }
+}
+
+private func editDistance(_ a: [UInt8], _ b: [UInt8]) -> Int {
   if a.isEmpty || b.isEmpty { return max(a.count, b.count) }
   var beforePrevious: [Int] = []
   var previous = Array(0...b.count)

@@ -175,7 +175,8 @@ extension Parser {
     guard let opName = word else { throw expected("'return', '}' or an operation '%name = op …'") }
     advance()
     guard let definition = registry[opName] else {
-      let notes = didYouMean(opName, registry.definitions.map(\.name))
+      let definitions = registry.definitions
+      let notes = didYouMean(opName, definitions.map(\.name))
       report("unknown-op", "there is no op '\(opName)'", at: range(opToken), notes: notes)
       // The operands are still read: they may be misspelt, too.
       _ = try parseGroups(nil, &scope)
@@ -288,7 +289,8 @@ extension Parser {
       case .broken: return nil
       case nil:
         if hasUnknownGlobals { return nil }
-        let notes = didYouMean(name, module.globals.map(\.name)) { Lexical.symbol($0) }
+        let globals = module.globals
+        let notes = didYouMean(name, globals.map(\.name)) { Lexical.symbol($0) }
         report("unknown-global", "there is no global '\(text(operand))'", at: range(operand), notes: notes)
         return nil
       }

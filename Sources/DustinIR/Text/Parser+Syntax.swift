@@ -40,7 +40,8 @@ extension Parser {
   private mutating func parseExtent() throws -> Dim {
     if let name = word {
       if dimBounds[name] == nil, !hasUnknownDims {
-        let notes = didYouMean(name, dimBounds.keys.sorted())
+        let names = dimBounds.keys
+        let notes = didYouMean(name, names.sorted())
         report("unknown-dim", "the dim '\(name)' is not declared", at: range(token), notes: notes)
         throw ParseAbort()
       }

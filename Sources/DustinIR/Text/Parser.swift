@@ -22,7 +22,7 @@ public struct ModuleParser {
     parser.parseModule()
     // Errors in dims and globals would make every function look wrong.
     if parser.functionErrors == parser.diagnostics.count {
-      parser.diagnostics += Verifier.diagnostics(for: parser.module, except: parser.damagedFunctions)
+      parser.diagnostics += Verifier.functionDiagnostics(for: parser.module, except: parser.damagedFunctions)
     }
     let diagnostics = parser.sortedDiagnostics()
     guard diagnostics.isEmpty else { throw DiagnosticError(diagnostics) }
@@ -173,11 +173,11 @@ extension Parser {
 
   /// The note "did you mean 'x'?", or nothing.
   mutating func didYouMean<Names: Sequence>(
-    _ name: String, _ candidates: Names, _ spelling: (String) -> String = { $0 }
+    _ name: String, _ candidates: @autoclosure () -> Names, _ spelling: (String) -> String = { $0 }
   ) -> [Diagnostic] where Names.Element == String {
     guard suggestionsLeft > 0, name.utf8.count <= 64 else { return [] }
     suggestionsLeft -= 1
-    guard let closest = closestName(to: name, in: candidates) else { return [] }
+    guard let closest = closestName(to: name, in: candidates()) else { return [] }
     return [.note("did you mean '\(spelling(closest))'?")]
   }
 
@@ -337,7 +337,8 @@ extension Parser {
   private mutating func checkDims() {
     for (index, declaration) in module.dims.enumerated() where index < dimRanges.count {
       guard case .minimum(_, let other) = declaration.rule, dimBounds[other] == nil, !hasUnknownDims else { continue }
-      let notes = didYouMean(other, dimBounds.keys.sorted())
+      let names = dimBounds.keys
+      let notes = didYouMean(other, names.sorted())
       report("unknown-dim", "the dim '\(other)' is not declared", at: dimRanges[index], notes: notes)
     }
     for index in DimRules.cycles(module.dims) where index < dimRanges.count {

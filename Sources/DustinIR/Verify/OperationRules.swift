@@ -24,11 +24,11 @@ enum OperationRules {
     }
     for spec in specs {
       let count = operation[group: spec.label].count
-      let what = spec.label.isEmpty ? "operands" : "operands in '\(spec.label)'"
+      let place = spec.label.isEmpty ? "" : " in '\(spec.label)'"
       if !spec.count.contains(count) {
-        problems.append(("operand-count", "needs \(show(spec.count)) \(what), not \(count)"))
+        problems.append(("operand-count", "needs \(show(spec.count))\(place), not \(count)"))
       } else if stage == .tensor, !spec.tensorCount.contains(count) {
-        problems.append(("stage", "takes \(show(spec.tensorCount)) \(what) in stage tensor, not \(count)"))
+        problems.append(("stage", "takes \(show(spec.tensorCount))\(place) in stage tensor, not \(count)"))
       }
     }
     return problems
@@ -62,8 +62,11 @@ enum OperationRules {
   }
 
   private static func show(_ count: ClosedRange<Int>) -> String {
-    if count.lowerBound == count.upperBound { return count.lowerBound == 0 ? "no" : "\(count.lowerBound)" }
-    return count.upperBound == .max ? "at least \(count.lowerBound)" : "\(count.lowerBound) to \(count.upperBound)"
+    if count.upperBound == 0 { return "no operands" }
+    if count == 1...1 { return "1 operand" }
+    if count.lowerBound == count.upperBound { return "\(count.lowerBound) operands" }
+    if count.upperBound == .max { return "at least \(count.lowerBound) operands" }
+    return "\(count.lowerBound) to \(count.upperBound) operands"
   }
 }
 

@@ -6,7 +6,10 @@ public struct Verifier {
   ///
   /// Errors at operations point into the text that the operation came from. When a pass has made the operation, a note
   /// shows the function with an arrow under the line instead.
-  public static func diagnostics(for module: Module) -> [Diagnostic] { diagnostics(for: module, except: []) }
+  public static func diagnostics(for module: Module) -> [Diagnostic] {
+    var context = ModuleContext(module)
+    return context.check() + functionDiagnostics(for: module, except: [])
+  }
 
   /// - Throws: `DiagnosticError` with every broken rule.
   public static func check(_ module: Module) throws {
@@ -14,9 +17,10 @@ public struct Verifier {
     guard diagnostics.isEmpty else { throw DiagnosticError(diagnostics) }
   }
 
-  static func diagnostics(for module: Module, except skipped: Set<Int>) -> [Diagnostic] {
+  /// What is wrong inside of functions; the parser has looked at everything else.
+  static func functionDiagnostics(for module: Module, except skipped: Set<Int>) -> [Diagnostic] {
     var context = ModuleContext(module)
-    var diagnostics = context.check()
+    var diagnostics: [Diagnostic] = []
     for (index, function) in module.functions.enumerated() where !skipped.contains(index) {
       var verifier = FunctionVerifier(function, context)
       verifier.check()
