@@ -186,7 +186,7 @@ extension KernelPlan {
           let spins: LLVMValue = LLVMBuildPhi(e.builder, e.i64, "spins")
           e.intrinsic("llvm.x86.sse2.pause", [])
           let next = e.add(spins, 1)
-          e.ifTrue(e.compare(e.and(next, 0x3fff), LLVMIntEQ, e.int(0))) {
+          e.ifTrue(e.compare(e.and(next, 0x1ff), LLVMIntEQ, e.int(0))) {
             let wait = e.loadPointer(step, KernelBuilder.offset(\.wait))
             let type = LLVMPointerType(e.functionType([]), 0)
             e.call(LLVMBuildBitCast(e.builder, wait, type, ""), [], [])

@@ -148,7 +148,9 @@ public struct RandomModule {
       x = try body.add(.add, [("", [x, down])])
     }
     x = try body.norm(x, "model.norm.weight")
-    function.addReturn(try body.linear(x, shape.isTied ? "model.embed_tokens" : "lm_head"))
+    let logits = try body.linear(x, shape.isTied ? "model.embed_tokens" : "lm_head")
+    logits.name = "logits"
+    function.addReturn(logits)
     for cache in newCaches { function.addReturn(cache, role: .cache) }
     module.functions.append(function)
   }

@@ -1,0 +1,77 @@
+import DustinCodegen
+import DustinIR
+import DustinInterpreter
+import DustinPasses
+import DustinRuntime
+import DustinSupport
+
+/// A small module, run through a pipeline and compiled for one CPU path.
+struct CompiledModule {
+  let module: Module
+  let model: CompiledModel
+  let plan: KernelPlan
+
+  init(_ source: Module, weights: DictionaryWeights, pipeline: String, target: CPUTarget) throws {
+    module = source.copy()
+    var manager = PassManager()
+    manager.verifyEach = true
+    _ = try manager.run(PassPipeline.parse(pipeline, registry: .standard), on: module)
+    let output = try Compiler.compile(module, for: target)
+    plan = output.plan
+    let memory = try Memory(count: output.program.weightBytes, for: "weights")
+    let bytes = WeightBytes(module, weights)
+    try output.plan.packWeights(into: memory.base) { try bytes.lookup($0) }
+    model = try CompiledModel(
+      program: output.program, entry: output.code.entry, weights: UnsafeRawPointer(memory.base),
+      owners: [output.code, memory])
+  }
+
+  init(_ random: RandomModule, pipeline: String, target: CPUTarget) throws {
+    try self.init(random.module, weights: random.weights, pipeline: pipeline, target: target)
+  }
+}
+
+/// The bytes of weights as files hold them, in the element types that the module declares.
+private final class WeightBytes: @unchecked Sendable {
+  // Immutable after init.
+  private let tensors: [String: (ElementType, UnsafeMutableRawBufferPointer)]
+
+  init(_ module: Module, _ weights: DictionaryWeights) {
+    var tensors: [String: (ElementType, UnsafeMutableRawBufferPointer)] = [:]
+    for global in module.globals {
+      guard let floats = weights.tensors[global.name]?.floats else { continue }
+      let size = global.type.element.byteCount
+      let bytes = UnsafeMutableRawBufferPointer.allocate(byteCount: floats.count * size, alignment: 64)
+      for (index, value) in floats.enumerated() {
+        switch global.type.element {
+        case .bf16: bytes.storeBytes(of: UInt16(value.bitPattern >> 16), toByteOffset: index * 2, as: UInt16.self)
+        case .f16: bytes.storeBytes(of: Float16(value).bitPattern, toByteOffset: index * 2, as: UInt16.self)
+        default: bytes.storeBytes(of: value, toByteOffset: index * 4, as: Float.self)
+        }
+      }
+      tensors[global.name] = (global.type.element, bytes)
+    }
+    self.tensors = tensors
+  }
+  deinit { for (_, bytes) in tensors.values { bytes.deallocate() } }
+
+  func lookup(_ name: String) throws -> (element: ElementType, bytes: UnsafeRawBufferPointer) {
+    guard let (element, bytes) = tensors[name] else { throw DiagnosticError("unknown-weight", "no weight '\(name)'") }
+    return (element, UnsafeRawBufferPointer(bytes))
+  }
+}
+
+/// What the CPU paths of a test run are: all that this machine can execute.
+func runnableTargets() throws -> [CPUTarget] {
+  let host = try CPUTarget.host()
+  return CPUTarget.all.drop { $0 != host }.map { $0 }
+}
+
+/// FNV-1a over bytes: what the invariance tests compare.
+struct BitHash: Equatable {
+  private(set) var value: UInt64 = 0xcbf2_9ce4_8422_2325
+
+  mutating func add(_ bytes: UnsafeRawBufferPointer) {
+    for byte in bytes { value = (value ^ UInt64(byte)) &* 0x100_0000_01b3 }
+  }
+}
