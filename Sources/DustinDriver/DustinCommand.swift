@@ -22,7 +22,8 @@ public struct DustinCommand: ParsableCommand {
 /// Runs the tool with arguments (without the program's name) and returns its exit code: 0, 1 after an error, 64 for
 /// arguments that it does not understand, 130 after Ctrl-C.
 public func runDustin(_ arguments: [String], console: Console = .standard) -> Int32 {
-  Console.$current.withValue(console) {
+  interruption.reset()
+  return Console.$current.withValue(console) {
     do {
       var command = try DustinCommand.parseAsRoot(arguments)
       do {

@@ -1,0 +1,223 @@
+import ArgumentParser
+import DustinRuntime
+import DustinSupport
+
+struct RunCommand: ParsableCommand {
+  static let configuration = CommandConfiguration(
+    commandName: "run", abstract: "Continues a text, with a draft model faster.",
+    discussion: """
+      Text goes to standard output as it comes, figures to standard error. Without --temp the most probable token is
+      taken; a draft never changes what comes out.
+      """)
+
+  @OptionGroup var models: ModelOptions
+
+  @Option(name: [.customShort("p"), .long], parsing: .unconditional, help: "The text to continue.")
+  var prompt: String?
+  @Option(name: .shortAndLong, help: "A file with the text to continue; '-' is standard input.")
+  var file: String?
+  @Option(help: "A file with a JSON array of token ids to continue.")
+  var promptIds: String?
+  @Option(
+    help: ArgumentHelp(
+      "A file of prompts, one JSON object a line: 'prompt' or 'prompt_ids', 'id', 'max_new_tokens'.",
+      discussion: "One JSON object a line comes out, in the same order."))
+  var prompts: String?
+
+  @Option(
+    name: [.customShort("n"), .customLong("predict"), .customLong("n-predict")], parsing: .unconditional,
+    help: "Most new tokens; 0 only reads the prompt.")
+  var count = 128
+  @Option(
+    name: [.customShort("c"), .customLong("ctx-size")], parsing: .unconditional,
+    help: "Most tokens of prompt and answer together; default: what fits, up to the model's limit.")
+  var contextSize: Int?
+  @Option(parsing: .unconditional, help: "Tokens that the draft proposes a round; 0 decodes without it.")
+  var draftMax = 4
+  @Option(parsing: .unconditional, help: "Prompts of --prompts that run at the same time.")
+  var batchSize = 16
+
+  @Option(name: .customLong("temp"), parsing: .unconditional, help: "Temperature; 0 takes the most probable token.")
+  var temperature: Float = 0
+  @Option(parsing: .unconditional, help: "Samples from the k most probable tokens only; 0: from all.")
+  var topK = 0
+  @Option(parsing: .unconditional, help: "Samples from the most probable tokens that reach this sum; 1: from all.")
+  var topP: Float = 1
+  @Option(parsing: .unconditional, help: "Samples from tokens with this share of the best one's probability.")
+  var minP: Float = 0
+  @Option(name: .shortAndLong, parsing: .unconditional, help: "Seed of the random numbers.")
+  var seed: UInt64 = 0
+
+  @Option(parsing: .unconditionalSingleValue, help: "Ends the text before this string; may be repeated.")
+  var stop: [String] = []
+  @Flag(help: "Goes on behind the tokens that end a text.")
+  var ignoreEos = false
+  @Flag(help: "Prints one JSON object instead of the text.")
+  var json = false
+  @Flag(help: "Prints the text when it is complete.")
+  var noStream = false
+  @Flag(name: .shortAndLong, help: "Prints no figures.")
+  var quiet = false
+  @Option(help: "Writes the logits behind the prompt: little-endian f32, one per token of the vocabulary.")
+  var logits: String?
+  @Option(
+    help:
+      "interpreter: compares the prompt's compiled ops with the interpreter's, and names the first one out of bound.")
+  var compare: Reference?
+
+  enum Reference: String, ExpressibleByArgument, CaseIterable { case interpreter }
+
+  func validate() throws {
+    let sources = [prompt, file, promptIds, prompts].compactMap { $0 }.count
+    if sources != 1 {
+      throw ValidationError(
+        sources == 0
+          ? "There is nothing to continue: give -p TEXT, -f FILE, --prompt-ids FILE or --prompts FILE."
+          : "Give only one of -p, -f, --prompt-ids and --prompts.")
+    }
+    if count < 0 { throw ValidationError("-n must be 0 or more, not \(count).") }
+    if let contextSize, contextSize < 1 { throw ValidationError("-c must be 1 or more, not \(contextSize).") }
+    if !(0...256).contains(draftMax) { throw ValidationError("--draft-max must be from 0 to 256, not \(draftMax).") }
+    if !(1...512).contains(batchSize) { throw ValidationError("--batch-size must be from 1 to 512, not \(batchSize).") }
+    if logits != nil, prompts != nil { throw ValidationError("--logits is for a single prompt, not for --prompts.") }
+    if compare != nil, prompts != nil { throw ValidationError("--compare is for a single prompt, not for --prompts.") }
+    if stop.contains("") { throw ValidationError("--stop needs a string that is not empty.") }
+    do {
+      try sampling.validate()
+    } catch let error as DiagnosticError {
+      throw ValidationError((error.diagnostics.first?.message ?? "the sampling options are wrong") + ".")
+    }
+  }
+
+  private var sampling: Sampling {
+    Sampling(temperature: temperature, topK: topK, topP: topP, minP: minP, seed: seed)
+  }
+
+  private var source: PromptSource {
+    if let prompt { return .text(prompt) }
+    if let file { return .file(file) }
+    if let promptIds { return .ids(promptIds) }
+    return .lines(prompts ?? "-")
+  }
+
+  func run() throws {
+    catchInterrupts()
+    var loadOptions = try models.machine.loadOptions()
+    loadOptions.contextSize = contextSize
+    let pair = try ModelPair.load(target: models.model, draft: models.draftModel, options: loadOptions)
+    let prompts = try source.read(pair.tokenizer, missing: missingTokenizer(pair))
+    if !stop.isEmpty, pair.tokenizer == nil { throw missingTokenizer(pair) }
+
+    var options = GenerationOptions()
+    options.gamma = draftMax
+    options.sampling = sampling
+    options.contextSize = pair.target.contextSize
+    options.stopStrings = stop
+    if !ignoreEos { options.endTokens = Set(pair.target.generation.eosTokenIDs.compactMap { Int32(exactly: $0) }) }
+    if let tokenizer = pair.tokenizer {
+      options.tokenBytes = { tokenizer.isSpecial($0) ? [] : tokenizer.bytes(of: $0) ?? [] }
+    }
+    let team = try ThreadTeam(threads: models.machine.threadCount)
+    let generator = try Generator(pair, team: team, options: options)
+    try generator.check(prompts)
+    if interruption.isCancelled { throw Interrupted() }
+    if compare != nil { return try InterpreterComparison(pair, team: team).run(prompts[0].tokens) }
+    if self.prompts != nil {
+      try runLines(prompts, generator)
+    } else {
+      try runOne(prompts[0], generator)
+    }
+  }
+
+  private func missingTokenizer(_ pair: ModelPair) -> DiagnosticError {
+    pair.tokenizerError
+      ?? DiagnosticError(
+        "tokenizer", "'\(pair.target.path)' has no tokenizer.json: it takes token ids only",
+        notes: [.note("give the prompt as a JSON array of token ids, with --prompt-ids FILE")])
+  }
+
+  private func runOne(_ prompt: Prompt, _ generator: Generator) throws {
+    let console = Console.current
+    let hasText = generator.pair.tokenizer != nil
+    var printed = TextOutput(isOn: !json && !noStream)
+    if let error = generator.pair.tokenizerError, !quiet {
+      console.writeError("warning: there will be no text: \(error.diagnostics.first?.message ?? "no tokenizer")\n")
+    }
+    var failure: (any Error)?
+    generator.onEvent = { _, event in
+      // A full disk or a closed pipe: stop at the next step, and say why.
+      do { try printed.add(event, hasText: hasText) } catch {
+        failure = error
+        interruption.cancel()
+      }
+    }
+    let batch: Generator.Batch
+    do {
+      batch = try generator.run([prompt], maxNewTokens: count)
+    } catch {
+      try? printed.finish()
+      throw failure ?? error
+    }
+    let report = report(batch, 0, prompt, generator)
+    if let logits {
+      let values = batch.promptLogits.first ?? []
+      try writeFileAtomically(
+        logits, bytes: values.flatMap { withUnsafeBytes(of: $0.bitPattern.littleEndian, Array.init) })
+    }
+    if json { return try console.write(report.json.text + "\n") }
+    if noStream { try printed.all(report.result, hasText: hasText) }
+    try printed.finish()
+    if !quiet { console.writeError(report.summary) }
+  }
+
+  private func runLines(_ prompts: [Prompt], _ generator: Generator) throws {
+    for first in stride(from: 0, to: prompts.count, by: batchSize) {
+      let batch = Array(prompts[first..<min(first + batchSize, prompts.count)])
+      let done = try generator.run(batch, maxNewTokens: count, first: first)
+      let lines = batch.indices.map { report(done, $0, batch[$0], generator).json.text + "\n" }
+      try Console.current.write(lines.joined())
+    }
+  }
+
+  private func report(_ batch: Generator.Batch, _ index: Int, _ prompt: Prompt, _ generator: Generator) -> RunReport {
+    RunReport(
+      id: prompt.id, promptTokens: prompt.tokens.count, result: batch.results[index], run: batch.metrics,
+      loadSeconds: generator.pair.loadSeconds, compileSeconds: generator.pair.compileSeconds,
+      isSpeculative: generator.pair.draft != nil && draftMax > 0)
+  }
+}
+
+/// Text on its way to standard output, or token ids where there is no tokenizer.
+private struct TextOutput {
+  let isOn: Bool
+  private var needsLineEnd = false
+  private var wroteToken = false
+
+  init(isOn: Bool) { self.isOn = isOn }
+
+  mutating func add(_ event: GenerationEvent, hasText: Bool) throws {
+    if isOn { try write(event.text, event.tokens, hasText: hasText) }
+  }
+
+  mutating func all(_ result: GenerationResult, hasText: Bool) throws {
+    try write(result.text, result.tokens, hasText: hasText)
+  }
+
+  private mutating func write(_ text: [UInt8], _ tokens: [Int32], hasText: Bool) throws {
+    var output = String(decoding: text, as: UTF8.self)
+    if !hasText {
+      output = tokens.map(String.init).joined(separator: " ")
+      if wroteToken, !output.isEmpty { output = " " + output }
+      wroteToken = wroteToken || !output.isEmpty
+    }
+    guard let last = output.utf8.last else { return }
+    needsLineEnd = last != UInt8(ascii: "\n")
+    try Console.current.write(output)
+  }
+
+  /// Ends the last line.
+  mutating func finish() throws {
+    if needsLineEnd { try Console.current.write("\n") }
+    needsLineEnd = false
+  }
+}

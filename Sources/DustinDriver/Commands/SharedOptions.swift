@@ -1,0 +1,49 @@
+import ArgumentParser
+import DustinCodegen
+import DustinRuntime
+
+extension NumericsChoice: ExpressibleByArgument {}
+
+/// Flags of every command that runs a model.
+struct ModelOptions: ParsableArguments {
+  @Option(name: [.short, .long], help: "The target: a Hugging Face model directory.")
+  var model: String
+  @Option(
+    name: [.customLong("md", withSingleDash: true), .customLong("draft-model"), .customLong("model-draft")],
+    help: "The draft: a smaller model with the same tokenizer.")
+  var draftModel: String?
+  @OptionGroup var machine: MachineOptions
+
+  func validate() throws {
+    if model.isEmpty { throw ValidationError("-m needs the path of a model directory.") }
+  }
+}
+
+/// How models are compiled and on what they run.
+struct MachineOptions: ParsableArguments {
+  @Option(
+    help: "fast: bf16 weights, cache and dot inputs, f32 sums. f32: weights as in the file, all else in f32.")
+  var numerics = NumericsChoice.fast
+  @Option(help: "CPU path: auto, avx512-bf16 or generic (AVX2).")
+  var cpu = CPUChoice.auto
+  @Option(
+    name: .shortAndLong, parsing: .unconditional, help: "Threads; default: one for each core that the process may use.")
+  var threads: Int?
+  @Flag(help: .hidden)
+  var verifyEach = false
+
+  func validate() throws {
+    if let threads, !(1...1024).contains(threads) {
+      throw ValidationError("--threads must be from 1 to 1024, not \(threads).")
+    }
+  }
+
+  var threadCount: Int { threads ?? usableCores() }
+
+  func loadOptions() throws -> LoadOptions {
+    var options = LoadOptions(target: try cpu.runnableTarget())
+    options.numerics = numerics
+    options.verifyEach = verifyEach
+    return options
+  }
+}

@@ -1,0 +1,21 @@
+import DustinIR
+import DustinPasses
+
+extension LoadOptions {
+  /// A pipeline with the manager's settings.
+  struct PreparedPipeline {
+    let pipeline: PassPipeline
+    let manager: PassManager
+
+    func run(on module: Module) throws { try manager.run(pipeline, on: module) }
+  }
+
+  /// `target-fast`, `draft-f32`, …: the named pipeline for a role at these numerics.
+  func pipeline(for role: ModelRole) throws -> PreparedPipeline {
+    var manager = PassManager()
+    manager.verifyEach = verifyEach
+    let text = "\(role.rawValue)-\(numerics.rawValue)"
+    return PreparedPipeline(
+      pipeline: try PassPipeline.parse(text, registry: .standard, source: "<pipeline>"), manager: manager)
+  }
+}

@@ -1,0 +1,85 @@
+import DustinRuntime
+import DustinSupport
+
+/// Runs prompts through a loaded pair, a batch at a time.
+final class Generator {
+  let pair: ModelPair
+  let team: ThreadTeam
+  var options: GenerationOptions
+  /// Called with a number of the prompt and news of it.
+  var onEvent: ((Int, GenerationEvent) -> Void)?
+  var showsProgress = true
+  private let target: Engine
+  private let draft: Engine?
+
+  /// One batch: the results in the order of its prompts, and the logits behind each prompt.
+  struct Batch {
+    let results: [GenerationResult]
+    let promptLogits: [[Float]]
+    let metrics: RunMetrics
+  }
+
+  init(_ pair: ModelPair, team: ThreadTeam, options: GenerationOptions) throws {
+    self.pair = pair
+    self.team = team
+    self.options = options
+    target = try Engine(model: pair.target.compiled, team: team)
+    draft = try pair.draft.map { try Engine(model: $0.compiled, team: team) }
+  }
+
+  /// Throws, before anything is computed, when a prompt does not fit into the context or holds an unknown token.
+  func check(_ prompts: [Prompt]) throws {
+    let limit = pair.target.contextSize
+    let vocabulary = pair.target.config.vocabSize
+    for prompt in prompts {
+      let name = prompt.id.map { "the prompt \($0.text)" } ?? "the prompt"
+      guard !prompt.tokens.isEmpty else { throw DiagnosticError("prompt", "\(name) is empty") }
+      guard prompt.tokens.count <= limit else {
+        let made = pair.target.config.contextLength
+        throw DiagnosticError(
+          "context",
+          "\(name) has \(grouped(prompt.tokens.count)) tokens, more than the context of \(grouped(limit)) tokens",
+          notes: limit < made ? [.note("-c may be up to \(grouped(made)) with this model")] : [])
+      }
+      if let token = prompt.tokens.first(where: { Int($0) >= vocabulary }) {
+        throw DiagnosticError("token", "\(name) holds the token \(token), but the vocabulary has \(vocabulary) tokens")
+      }
+    }
+  }
+
+  /// - Parameters:
+  ///   - caches: of the prompts, in order, to continue from; empty for none.
+  ///   - drafts: false for plain decoding.
+  ///   - first: the number of the first prompt, which keys its random numbers.
+  /// - Throws: `Interrupted` after Ctrl-C.
+  func run(
+    _ prompts: [Prompt], maxNewTokens: Int, first: Int = 0, drafts: Bool = true,
+    targetCaches: [KVCache] = [], draftCaches: [KVCache] = []
+  ) throws -> Batch {
+    var drafter: (any Drafter)?
+    if drafts, let draft, let model = pair.draft {
+      drafter = try ModelDrafter(engine: draft, contextSize: model.contextSize)
+    }
+    let loop = try SpeculativeLoop(target: target, drafter: drafter, options: options, cancel: interruption)
+    var bar = ProgressBar("reading", unit: "tokens", isShown: showsProgress)
+    loop.onPrefill = { done, total in
+      if total > 2048 { bar.update(done, of: total) }
+    }
+    var isDecoding = false
+    loop.onEvent = { [onEvent] event in
+      if !isDecoding { bar.clear() }
+      isDecoding = true
+      onEvent?(first + event.sequence, event)
+    }
+    let requests = prompts.enumerated().map { index, prompt in
+      GenerationRequest(
+        prompt: prompt.tokens, maxNewTokens: prompt.maxNewTokens ?? maxNewTokens, id: UInt64(first + index),
+        targetCache: index < targetCaches.count ? targetCaches[index] : nil,
+        draftCache: index < draftCaches.count ? draftCaches[index] : nil)
+    }
+    let results = try loop.run(requests)
+    bar.clear()
+    if interruption.isCancelled { throw Interrupted() }
+    return Batch(results: results, promptLogits: loop.promptLogits, metrics: loop.metrics)
+  }
+}

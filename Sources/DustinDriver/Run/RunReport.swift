@@ -1,0 +1,87 @@
+import DustinRuntime
+import DustinSupport
+
+/// What is known of one sequence and of the run that it was part of.
+struct RunReport {
+  var id: JSON?
+  var promptTokens: Int
+  var result: GenerationResult
+  var run: RunMetrics
+  var loadSeconds: Double
+  var compileSeconds: Double
+  /// Whether a draft proposed.
+  var isSpeculative: Bool
+
+  /// The machine interface: keys are added, never renamed or removed.
+  var json: JSON {
+    let speculation = result.speculation
+    var entries: [(key: String, value: JSON)] = []
+    if let id { entries.append((key: "id", value: id)) }
+    entries += [
+      (key: "prompt_tokens", value: .int(promptTokens)),
+      (key: "tokens", value: .array(result.tokens.map { .int(Int($0)) })),
+      (key: "text", value: .string(String(decoding: result.text, as: UTF8.self))),
+      (
+        key: "timings",
+        value: .object([
+          (key: "load_s", value: .double(loadSeconds)),
+          (key: "compile_s", value: .double(compileSeconds)),
+          (key: "prefill_s", value: .double(run.prefillSeconds)),
+          (key: "ttft_s", value: .double(result.timeToFirstToken ?? run.prefillSeconds)),
+          (key: "decode_s", value: .double(run.decodeSeconds)),
+          (key: "decode_tokens_per_s", value: .double(run.decodeTokensPerSecond)),
+        ])
+      ),
+      (
+        key: "speculation",
+        value: .object([
+          (key: "rounds", value: .int(speculation.rounds)),
+          (key: "drafted", value: .int(speculation.drafted)),
+          (key: "accepted", value: .int(speculation.accepted)),
+          (key: "mean_accepted_length", value: .double(speculation.meanAcceptedLength)),
+          (key: "accepted_per_position", value: .array(speculation.acceptedPerPosition.map { .int($0) })),
+        ])
+      ),
+      (
+        key: "kv",
+        value: .object([
+          (key: "target", value: traffic(run.targetTraffic)),
+          (key: "draft", value: traffic(run.draftTraffic)),
+          (key: "scoring", value: traffic(CacheTraffic())),
+        ])
+      ),
+    ]
+    return .object(entries)
+  }
+
+  private func traffic(_ traffic: CacheTraffic) -> JSON {
+    func perToken(_ bytes: Int) -> JSON { .double(run.decodeTokens > 0 ? Double(bytes) / Double(run.decodeTokens) : 0) }
+    return .object([
+      (key: "bytes_read_per_token", value: perToken(traffic.bytesRead)),
+      (key: "dense_bytes_per_token", value: perToken(traffic.denseBytes)),
+    ])
+  }
+
+  /// A few lines for people.
+  var summary: String {
+    let prefillRate = run.prefillSeconds > 0 ? Double(run.prefillTokens) / run.prefillSeconds : 0
+    var lines = [
+      "load \(fixed(loadSeconds, 2)) s, compile \(fixed(compileSeconds, 2)) s",
+      "prefill \(grouped(run.prefillTokens)) tokens in \(fixed(run.prefillSeconds, 2)) s, \(fixed(prefillRate, 1)) tokens/s",
+    ]
+    if let first = run.timeToFirstToken { lines.append("first token after \(fixed(first, 2)) s") }
+    if run.decodeTokens > 0 {
+      lines.append(
+        "decode \(grouped(run.decodeTokens)) tokens in \(fixed(run.decodeSeconds, 2)) s, "
+          + "\(fixed(run.decodeTokensPerSecond, 1)) tokens/s")
+    }
+    let speculation = run.speculation
+    if isSpeculative, speculation.drafted > 0 {
+      let share = 100 * Double(speculation.accepted) / Double(speculation.drafted)
+      lines.append(
+        "accepted \(speculation.accepted) of \(speculation.drafted) drafted tokens (\(fixed(share, 1)) %), "
+          + "\(fixed(speculation.meanAcceptedLength, 2)) tokens a round")
+    }
+    return lines.map { $0 + "\n" }.joined()
+  }
+}
