@@ -80,8 +80,8 @@ extension TokenizerFile {
     _ model: JSONValue, _ vocabulary: Vocabulary
   ) throws -> ([UInt64: BytePairEncoder.Merge], [Int32]) {
     let values = try array("merges", of: model, "model")
-    guard values.count < TokenizerFile.limit else {
-      throw error("there are more than \(TokenizerFile.limit) merges", model["merges"] ?? model)
+    guard values.count < TokenizerFile.mergeLimit else {
+      throw error("there are more than \(TokenizerFile.mergeLimit) merges", model["merges"] ?? model)
     }
     var merges: [UInt64: BytePairEncoder.Merge] = [:]
     merges.reserveCapacity(values.count)
@@ -127,7 +127,7 @@ extension TokenizerFile {
     for value in values {
       let token = try readAddedToken(value)
       totalBytes += token.content.utf8.count
-      guard totalBytes < TokenizerFile.limit else { throw error("the added tokens are too long", list) }
+      guard totalBytes < TokenizerFile.addedBytesLimit else { throw error("the added tokens are too long", list) }
       let spelling = Array(token.content.utf8)
       if let known = vocabulary.id(of: spelling) {
         guard known == token.id else {

@@ -6,8 +6,12 @@ struct TokenizerFile {
 
   init(_ root: JSONValue) { self.root = root }
 
-  /// Ids and ranks stay below this: a rank must fit into 24 bits, and a table of all ids into memory.
-  static let limit = 1 << 24
+  /// Ids stay below this, so that a table of all ids fits into memory whatever a file says.
+  static let idLimit = 1 << 22
+  /// Ranks stay below this: `BytePairEncoder` keeps them in 24 bits.
+  static let mergeLimit = 1 << 24
+  /// Bytes of all added tokens together: `AddedTokenMatcher` numbers them in 24 bits.
+  static let addedBytesLimit = 1 << 24
 
   func read() throws -> TokenizerParts {
     guard root.objectEntries != nil else {
@@ -46,7 +50,7 @@ struct TokenizerFile {
 
     /// False if the spelling or the id is taken.
     mutating func insert(_ spelling: [UInt8], _ id: Int, bytes: [UInt8]) -> Bool {
-      while tokenBytes.count <= id { tokenBytes.append(nil) }
+      if tokenBytes.count <= id { tokenBytes.append(contentsOf: repeatElement(nil, count: id + 1 - tokenBytes.count)) }
       guard tokenBytes[id] == nil, spellings.insert(spelling, 0..<spelling.count).isNew else { return false }
       spellingTokens.append(Int32(truncatingIfNeeded: id))
       tokenBytes[id] = bytes
@@ -88,8 +92,8 @@ struct TokenizerFile {
 
   func tokenID(_ value: JSONValue) throws -> Int {
     guard let id = value.intValue else { throw error("a token id must be an integer", value) }
-    guard id >= 0, id < TokenizerFile.limit else {
-      throw error("the token id \(id) is not in 0..<\(TokenizerFile.limit)", value)
+    guard id >= 0, id < TokenizerFile.idLimit else {
+      throw error("the token id \(id) is not in 0..<\(TokenizerFile.idLimit)", value)
     }
     return id
   }

@@ -26,10 +26,10 @@ struct TokenizerParts: Sendable {
     func add(_ number: Int) {
       for shift in stride(from: 0, to: 32, by: 8) { add(UInt8(truncatingIfNeeded: number >> shift)) }
     }
-    for (id, bytes) in tokenBytes.enumerated() {
-      guard let bytes else { continue }
-      add(id)
-      add(specialTokens.contains(Int32(truncatingIfNeeded: id)) ? 1 : 0)
+    for id in spellingTokens.sorted() {
+      let bytes = tokenBytes[Int(id)] ?? []
+      add(Int(id))
+      add(specialTokens.contains(id) ? 1 : 0)
       add(bytes.count)
       for byte in bytes { add(byte) }
     }
