@@ -1,6 +1,7 @@
 import DustinIR
 import DustinInterpreter
 import DustinModels
+import DustinPasses
 import DustinSupport
 import XCTest
 
@@ -14,6 +15,23 @@ import XCTest
 final class ReferenceTests: XCTestCase {
   func testShortPrompt() throws { try check("short", greedy: 64) }
   func testProsePrompt() throws { try check("prose-512", greedy: 64) }
+
+  /// Through the pipelines, fused: f32 as near as unfused; bf16 moves logits, but the prompt's margins are wide.
+  func testShortPromptThroughThePipelines() throws {
+    let reference = try referenceTensors(checkout + "/Tests/Reference/short.safetensors")
+    let last = try XCTUnwrap(reference["target_fp32_last_logits"]).floats
+    for (pipeline, bound) in [("target-f32", Float(1e-3)), ("target-fast", 0.1)] {
+      let session = try target(pipeline)
+      var logits = try session.prefill(function: "prefill", tokens: try XCTUnwrap(reference["prompt_ids"]).ints)
+      let difference = zip(logits, last).map { abs($0 - $1) }.max() ?? .infinity
+      print("short, \(pipeline): largest difference of the logits \(difference)")
+      XCTAssertLessThanOrEqual(difference, bound)
+      for (index, token) in try XCTUnwrap(reference["target_fp32_greedy"]).ints.prefix(16).enumerated() {
+        XCTAssertEqual(argMax(logits), token, "token \(index) of \(pipeline)")
+        logits = try session.prefill(function: "verify", tokens: [token])
+      }
+    }
+  }
 
   /// The long prompts take minutes in debug builds: run with DUSTIN_LONG_TESTS=1, better in release.
   func testPasswordPromptOf4k() throws { try checkLong("password-4k") }
@@ -57,8 +75,9 @@ final class ReferenceTests: XCTestCase {
       Dictionary(uniqueKeysWithValues: try store.names.map { ($0, try StoreWeights(store: store).tensor(named: $0)) }))
   }
 
-  private func target() throws -> InterpreterSession {
+  private func target(_ pipeline: String = "") throws -> InterpreterSession {
     let module = try ModelDirectory(path: checkout + "/examples/models/target").importModule()
+    try PassManager().run(try PassPipeline.parse(pipeline, registry: .standard), on: module)
     return try InterpreterSession(try Interpreter(module: module, weights: try Self.weights.get()))
   }
 
