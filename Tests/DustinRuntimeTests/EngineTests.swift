@@ -17,7 +17,9 @@ final class EngineTests: XCTestCase {
   }
 
   func testRowsSequencesAndThreadsDoNotMatter() throws {
-    let prompts = [fakePrompt(1, count: 5), fakePrompt(2, count: 30), fakePrompt(3, count: 1), fakePrompt(4, count: 12)]
+    let prompts = [
+      fakePrompt(1, count: 5), fakePrompt(2, count: 30), fakePrompt(3, count: 1), fakePrompt(4, count: 12),
+    ]
     let expected = try prompts.map { try rowByRow(fakeEngine(), $0) }
     for threads in [1, 2, 3] {
       for maxRows in [1, 3, 12, 64] {
@@ -139,9 +141,13 @@ final class EngineTests: XCTestCase {
     XCTAssertThrowsError(try cache.commit(11)) { XCTAssertEqual(identifier($0), "context") }
     // The last position can be used, and then none.
     _ = try engine.prefill([StepRows(cache, fakePrompt(1, count: 10))])
-    XCTAssertThrowsError(try engine.step("verify", [StepRows(cache, [1])])) { XCTAssertEqual(identifier($0), "context") }
+    XCTAssertThrowsError(try engine.step("verify", [StepRows(cache, [1])])) {
+      XCTAssertEqual(identifier($0), "context")
+    }
     for positions in [0, -5, Int.max, Int(Int32.max)] {
-      XCTAssertThrowsError(try KVCache(engine.model, positions: positions)) { XCTAssertEqual(identifier($0), "context") }
+      XCTAssertThrowsError(try KVCache(engine.model, positions: positions)) {
+        XCTAssertEqual(identifier($0), "context")
+      }
     }
   }
 

@@ -82,7 +82,11 @@ final class SpeculativeLoopTests: XCTestCase {
       XCTAssertTrue(s.accepted > 0 && s.accepted < s.drafted, what)
     default: break
     }
-    if gamma == 0 { XCTAssertEqual(s.drafted, 0, what) } else if name != "short model" { XCTAssertGreaterThan(s.drafted, 0, what) }
+    if gamma == 0 {
+      XCTAssertEqual(s.drafted, 0, what)
+    } else if name != "short model" {
+      XCTAssertGreaterThan(s.drafted, 0, what)
+    }
   }
 
   func testMetricsOfAKnownRun() throws {
@@ -130,7 +134,9 @@ final class SpeculativeLoopTests: XCTestCase {
         }
       }
       XCTAssertEqual(outputs.count, 9)
-      for (index, tokens) in outputs { XCTAssertEqual(tokens.count, 1, "sequence \(index), temperature \(temperature)") }
+      for (index, tokens) in outputs {
+        XCTAssertEqual(tokens.count, 1, "sequence \(index), temperature \(temperature)")
+      }
     }
   }
 
