@@ -6,8 +6,8 @@ import DustinSupport
 /// * `// RUN: opt -p 'canonicalize,cse' --verify-each` runs a command with the file as its input. The CHECK lines are
 ///   compared with what it returns (see `FileCheck`; `--check-prefix=NAME` before or behind the other arguments chooses
 ///   other ones). A line that ends with `\` goes on in the next RUN line.
-/// * `// error: text` behind a line expects an error there whose message contains the text. An error that has no place
-///   in the file is expected behind the RUN line.
+/// * `// error: text` behind a line expects an error there whose message contains the text, from every RUN line that
+///   has no such comment of its own. Behind a RUN line it expects an error that has no place in the file.
 /// * `// EXPECT:` begins the end of the file: below it stands the whole output, each line behind `// `. Running the
 ///   tests with DUSTIN_BLESS=1 in the environment writes it.
 /// * A file without RUN line is read and verified, and its text must read back to the same text.

@@ -128,11 +128,9 @@ struct DustTestFile {
 
   /// Every error must be expected at its line, and every expectation met.
   func compare(errors found: [Diagnostic], of run: Run?) throws {
-    // Errors behind a RUN line belong to that run, others to every run.
     let runLines = Set(runs.map(\.line))
-    var open = errors.filter { !runLines.contains($0.line) || $0.line == run?.line }
-    // A run that works shows nothing about errors that another one finds.
-    if found.isEmpty, runs.count > 1 { open = open.filter { $0.line == run?.line } }
+    let own = errors.filter { $0.line == run?.line }
+    var open = own.isEmpty ? errors.filter { !runLines.contains($0.line) } : own
     var failures: [Diagnostic] = []
     for diagnostic in found where diagnostic.severity == .error {
       var line = run?.line ?? 1

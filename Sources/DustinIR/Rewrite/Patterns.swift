@@ -32,7 +32,7 @@ extension Rewriter {
         for user in self.users(of: result) { worklist.push(user) }
       }
     }
-    willErase = { operation in
+    willDropOperands = { operation in
       // The operands lose a user: they may be dead, or used only once, now.
       for operand in operation.allOperands {
         if let definition = operand.definingOperation { worklist.push(definition) }
@@ -40,7 +40,7 @@ extension Rewriter {
     }
     defer {
       didTouch = nil
-      willErase = nil
+      willDropOperands = nil
     }
     // Every pattern of a sound set makes progress in some measure; far more rewrites than this mean a cycle.
     var remaining = 64 * (operations.count + 64)

@@ -12,8 +12,8 @@ public final class Rewriter {
 
   /// Called after an operation was inserted, or its operands or result types changed.
   var didTouch: ((Operation) -> Void)?
-  /// Called before an operation leaves the body.
-  var willErase: ((Operation) -> Void)?
+  /// Called before an operation gives up its operands: it changes them or leaves the body.
+  var willDropOperands: ((Operation) -> Void)?
 
   private struct Node {
     var operation: Operation
@@ -152,7 +152,7 @@ public final class Rewriter {
   public func erase(_ operation: Operation) {
     guard let index = indexOf[operation] else { return }
     assert(isDead(operation), "\(operation.name) still has users")
-    willErase?(operation)
+    willDropOperands?(operation)
     removeUses(of: operation)
     let node = nodes[index]
     if node.previous == Self.none { first = node.next } else { nodes[node.previous].next = node.next }
@@ -174,6 +174,7 @@ public final class Rewriter {
 
   /// Changes groups or attributes of an operation in place.
   public func update(_ operation: Operation, _ change: () throws -> Void) rethrows {
+    willDropOperands?(operation)
     removeUses(of: operation)
     defer {
       addUses(of: operation)
