@@ -82,6 +82,11 @@ final class KernelBuilder {
     if whole < count { e.each(e.int(whole), e.int(count)) { body($0, 1) } }
   }
 
+  /// Zeroes the column behind an odd number of columns: products take pairs, and 0 times garbage may be NaN.
+  func zeroOddColumn(_ count: Int, _ element: FloatElement, _ row: LLVMValue) {
+    if count % 2 == 1 { storeFloats(element, e.float(0), row, e.int(count)) }
+  }
+
   /// Loads `lanes` values of an element type at a column as f32.
   func loadFloats(_ element: FloatElement, _ row: LLVMValue, _ column: LLVMValue, _ lanes: Int) -> LLVMValue {
     let p = e.at(row, e.mul(column, element.byteCount))

@@ -72,6 +72,7 @@ struct NormKernel: Kernel, Hashable {
         let scaled = e.fmul(k.loadFloats(.f32, input, c, lanes), e.splat(r, lanes))
         k.storeFloats(output, e.fmul(scaled, k.loadFloats(.f32, gain, c, lanes)), y, c)
       }
+      k.zeroOddColumn(columns, output, y)
     }
   }
 }
@@ -123,6 +124,7 @@ struct ElementwiseKernel: Kernel, Hashable {
         }
         k.storeFloats(output, value, y, c)
       }
+      k.zeroOddColumn(columns, output, y)
     }
   }
 }

@@ -176,7 +176,6 @@ struct FunctionLowering {
       throw unsupported("there is no product of \(rows.rawValue) rows and \(packed.rawValue) weights", op)
     }
     let k = try columns(op.operands[0])
-    guard dot.unit == 1 || k % 2 == 0 else { throw unsupported("rows of \(k) values are odd; bf16 needs pairs", op) }
     let swiglu = op.attributes.word("activation") == "swiglu"
     let biases = op[group: "bias"]
     let residual = op[group: "residual"].first
