@@ -12,6 +12,81 @@ final class RoundTripTests: XCTestCase {
   func testTensorStage() throws { try check(Texts.tensor) }
   func testKernelStage() throws { try check(Texts.kernel) }
   func testPlannedStage() throws { try check(Texts.planned) }
+
+  /// The module on the page that describes the language.
+  func testLanguagePage() throws {
+    let page = URL(fileURLWithPath: #filePath).deletingLastPathComponent().appendingPathComponent(
+      "../../IR/LANGUAGE.md")
+    let text = try String(contentsOf: page, encoding: .utf8)
+    let blocks = text.matches(of: #/```dust\n((?:[^`]|`[^`])*)```/#)
+    XCTAssertEqual(blocks.count, 1)
+    for block in blocks {
+      try check(String(block.1))
+      _ = try ModuleParser.parseVerified(SourceBuffer(name: "LANGUAGE.md", text: String(block.1)))
+    }
+  }
+
+  /// Spaces, comments, broken lists, CRLF and a byte order mark change nothing.
+  func testFreeForm() throws {
+    let free = """
+      \u{FEFF}// RUN: nothing
+
+        dustin   1 // version
+      stage tensor{a=-1,b=[1,[]],c="\\u{1}\\n",d=-inf,e=word-with.parts,f=1E5}
+      dim T<=8//eight
+      constant @c:f32[4]=[ // four
+        0.10000000149011612,
+        -0,1e-46, 3
+      ]
+      weight@w : f32[8,8]//comment
+      func@f(
+        %x:f32[T,8],
+        %y:f32[T,8]
+      )->(f32[T,8]
+      ){
+      %z=linear %x,weight(@w):f32[T,8]
+
+        %u=add %z,%y:f32[T,8] // last
+      return %u
+      }
+      """.replacing("\n", with: "\r\n")
+    let module = try ModuleParser.parseVerified(SourceBuffer(name: "free", text: free))
+    XCTAssertEqual(
+      module.text(),
+      """
+      dustin 1
+      stage tensor {a = -1, b = [1, []], c = "\\u{1}\\n", d = -inf, e = word-with.parts, f = 100000.0}
+
+      dim T <= 8
+
+      constant @c : f32[4] = [0.1, -0.0, 0.0, 3.0]
+      weight @w : f32[8, 8]
+
+      func @f(%x: f32[T, 8], %y: f32[T, 8]) -> (f32[T, 8]) {fidelity = exact} {
+        %z = linear %x, weight(@w) : f32[T, 8]
+        %u = add %z, %y : f32[T, 8]
+        return %u
+      }
+
+      """)
+  }
+
+  /// Every float that a constant can hold survives the text bit for bit.
+  func testFloats() throws {
+    var random = FuzzTests.SplitMix(state: 7)
+    var values: [Float] = [0, -0.0, .leastNonzeroMagnitude, .greatestFiniteMagnitude, .infinity, -.infinity, 1 / 3]
+    while values.count < 2000 {
+      let value = Float(bitPattern: UInt32(truncatingIfNeeded: random.next()))
+      if !value.isNaN { values.append(value) }
+    }
+    let module = Module()
+    module.globals = [Global("c", TensorType(.f32, [.fixed(values.count)]), .constant(values))]
+    module.attributes["x"] = .array(values.map { .float(Double($0) * 1.1) })
+    let again = try ModuleParser.parse(SourceBuffer(name: "floats", text: module.text()))
+    guard case .constant(let found) = again.globals[0].content else { return XCTFail("no constant") }
+    XCTAssertEqual(found.map(\.bitPattern), values.map(\.bitPattern))
+    XCTAssertEqual(again.attributes, module.attributes)
+  }
 }
 
 enum Texts {

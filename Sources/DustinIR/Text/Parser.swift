@@ -44,7 +44,10 @@ struct Parser {
   let buffer: SourceBuffer
   let registry: OpRegistry
   let tokens: [Token]
-  var position = 0
+  private(set) var position = 0
+  /// The token at `position` and its kind, kept because everything asks for them.
+  private(set) var token: Token
+  private(set) var kind: Token.Kind
   var diagnostics: [Diagnostic]
   /// "did you mean" costs a walk over all names; behind the first hundred errors nobody reads it.
   var suggestionsLeft = 100
@@ -71,6 +74,9 @@ struct Parser {
     self.registry = registry
     let lexer = Lexer(buffer)
     tokens = lexer.tokens
+    // The lexer gives at least the end of the text.
+    token = tokens[0]
+    kind = token.kind
     diagnostics = lexer.diagnostics
     lexicalFaults = lexer.diagnostics.compactMap { $0.range?.start }[...]
   }
@@ -85,12 +91,13 @@ struct Parser {
 // MARK: Tokens and errors
 
 extension Parser {
-  var token: Token { tokens[min(position, tokens.count - 1)] }
-  var kind: Token.Kind { token.kind }
   var following: Token.Kind { tokens[min(position + 1, tokens.count - 1)].kind }
 
   mutating func advance() {
-    if position < tokens.count - 1 { position += 1 }
+    guard position < tokens.count - 1 else { return }
+    position += 1
+    token = tokens[position]
+    kind = token.kind
   }
 
   func text(_ token: Token) -> String { String(decoding: buffer.utf8[token.start..<token.end], as: UTF8.self) }
