@@ -8,7 +8,7 @@ struct Verdict: Equatable {
   var next: Int32
 }
 
-/// The lossless acceptance rules (METHODS: Leviathan et al. 2023, Chen et al. 2023).
+/// The lossless acceptance rules (Leviathan et al. 2023, Chen et al. 2023).
 enum Acceptance {
   /// Accepts while the target's own choice is the proposed token.
   ///

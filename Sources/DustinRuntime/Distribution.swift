@@ -172,20 +172,26 @@ where Candidates.Element == Candidate {
   return heap
 }
 
-/// The fewest most probable candidates whose share reaches `share`. Sorts a growing head only: with a peaked
-/// distribution 64 candidates are enough.
+/// The fewest most probable candidates whose share of the sum reaches `share`, in no order.
+///
+/// Without a full sort: the weights, which lie in 0 … 1, are summed in buckets by their leading bits; only the bucket in
+/// which the share is reached is sorted.
 func nucleus(_ candidates: [Candidate], _ share: Float) -> [Candidate] {
-  let wanted = candidates.reduce(0.0) { $0 + Double($1.weight) } * Double(share)
-  var count = 64
-  while true {
-    let head = count < candidates.count ? mostProbable(count, of: candidates) : candidates
-    let sorted = head.sorted(by: Candidate.precedes)
-    var sum = 0.0
-    for (index, candidate) in sorted.enumerated() {
-      sum += Double(candidate.weight)
-      if sum >= wanted { return Array(sorted[...index]) }
-    }
-    if count >= candidates.count { return sorted }
-    count *= 8
+  let shift: UInt32 = 17  // 64 buckets to the power of two
+  var mass = [Double](repeating: 0, count: Int(Float(1).bitPattern >> shift) + 1)
+  func bucket(_ candidate: Candidate) -> Int { min(Int(candidate.weight.bitPattern >> shift), mass.count - 1) }
+  for candidate in candidates { mass[bucket(candidate)] += Double(candidate.weight) }
+  let wanted = mass.reduce(0, +) * Double(share)
+  var reached = 0.0
+  var last = mass.count - 1
+  while last > 0, reached + mass[last] < wanted {
+    reached += mass[last]
+    last -= 1
   }
+  var kept = candidates.filter { bucket($0) > last }
+  for candidate in candidates.filter({ bucket($0) == last }).sorted(by: Candidate.precedes) where reached < wanted {
+    kept.append(candidate)
+    reached += Double(candidate.weight)
+  }
+  return kept
 }
