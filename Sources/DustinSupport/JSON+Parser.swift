@@ -75,8 +75,8 @@ struct JSONParser {
     let start = offset
     try enter()
     var entries: [(key: String, value: JSONValue)] = []
-    // Small objects are compared one by one, large ones through a set.
-    var seen: Set<String> = []
+    // The keys of a small object are compared one by one, those of a large one through a table.
+    var seen: ByteStringTable?
     if !skip(UInt8(ascii: "}")) {
       while true {
         let keyStart = offset
@@ -101,16 +101,22 @@ struct JSONParser {
     return JSONValue(.object(entries), in: buffer, start, offset)
   }
 
-  /// Keys are compared by their scalars: Swift's `==` takes canonically equivalent strings for equal, JSON does not.
+  /// Keys are compared by their bytes: Swift's `==` takes canonically equivalent strings for equal, JSON does not.
   private func isDuplicate(
-    _ key: String, _ entries: [(key: String, value: JSONValue)], _ seen: inout Set<String>
+    _ key: String, _ entries: [(key: String, value: JSONValue)], _ seen: inout ByteStringTable?
   ) -> Bool {
-    if entries.count < 16 {
-      return entries.contains { $0.key.utf8.elementsEqual(key.utf8) }
+    if entries.count < 16 { return entries.contains { $0.key.utf8.elementsEqual(key.utf8) } }
+    func insert(_ key: String, into table: inout ByteStringTable) -> Bool {
+      let bytes = Array(key.utf8)
+      return table.insert(bytes, 0..<bytes.count).isNew
     }
-    if entries.count == 16 { for entry in entries { seen.insert(entry.key) } }
-    if seen.insert(key).inserted { return false }
-    return entries.contains { $0.key.utf8.elementsEqual(key.utf8) }
+    var table = seen ?? ByteStringTable()
+    // Else there would be two of it, and each insertion would copy all keys.
+    seen = nil
+    if table.count == 0 { for entry in entries { _ = insert(entry.key, into: &table) } }
+    let isNew = insert(key, into: &table)
+    seen = table
+    return !isNew
   }
 
   // MARK: Numbers

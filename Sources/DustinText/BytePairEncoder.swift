@@ -1,3 +1,5 @@
+import DustinSupport
+
 /// Byte-pair encoding of words: bytes are merged, the pair with the lowest rank first, the leftmost of equals.
 ///
 /// Plain data; `Session` carries the scratch and the cache of one text.

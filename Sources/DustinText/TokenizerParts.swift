@@ -1,3 +1,5 @@
+import DustinSupport
+
 /// What a tokenizer file comes to.
 struct TokenizerParts: Sendable {
   /// Text goes to normalisation form C first.

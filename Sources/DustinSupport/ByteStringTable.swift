@@ -1,38 +1,37 @@
 /// Byte strings and their numbers: an open-addressing hash table whose keys lie in one array.
 ///
-/// Swift's own strings compare by canonical equivalence, which two different tokens may share, and a dictionary of byte
-/// arrays allocates once a key.
-struct ByteStringTable: Sendable {
+/// Swift's own strings compare by canonical equivalence, which two different keys or tokens may share, and a dictionary of
+/// byte arrays allocates once a key. Keys are numbered from 0 in the order of their coming; at most 2^32 - 1 of them.
+public struct ByteStringTable: Sendable {
   private var arena: [UInt8] = []
   /// Key i is `arena[ends[i - 1]..<ends[i]]`.
   private var ends: [Int] = []
-  private var hashes: [UInt32] = []
-  /// Key number + 1, or 0 for a free place. The count is a power of two, at least twice the number of keys.
-  private var slots: [UInt32]
+  /// Hash in the upper half, key number + 1 in the lower one; 0 for a free place. The count is a power of two, at least
+  /// twice the number of keys.
+  private var slots: [UInt64]
 
-  init(capacity: Int = 16) {
+  public init(capacity: Int = 16) {
     var size = 32
     while size < capacity * 2 { size *= 2 }
-    slots = [UInt32](repeating: 0, count: size)
+    slots = [UInt64](repeating: 0, count: size)
   }
 
-  var count: Int { ends.count }
+  public var count: Int { ends.count }
 
   /// The number of the key that equals `bytes[range]`.
-  func find(_ bytes: [UInt8], _ range: Range<Int>) -> Int? {
+  public func find(_ bytes: [UInt8], _ range: Range<Int>) -> Int? {
     probe(bytes, range, hash(bytes, range)).key
   }
 
   /// The number of the key, new or old.
-  mutating func insert(_ bytes: [UInt8], _ range: Range<Int>) -> (key: Int, isNew: Bool) {
+  public mutating func insert(_ bytes: [UInt8], _ range: Range<Int>) -> (key: Int, isNew: Bool) {
     let hash = hash(bytes, range)
     let place = probe(bytes, range, hash)
     if let key = place.key { return (key, false) }
     let key = ends.count
     arena.append(contentsOf: bytes[range])
     ends.append(arena.count)
-    hashes.append(hash)
-    slots[place.slot] = UInt32(truncatingIfNeeded: key + 1)
+    slots[place.slot] = UInt64(hash) << 32 | UInt64(UInt32(truncatingIfNeeded: key + 1))
     if ends.count * 2 > slots.count { grow() }
     return (key, true)
   }
@@ -41,8 +40,9 @@ struct ByteStringTable: Sendable {
     let mask = slots.count - 1
     var slot = Int(hash) & mask
     while slots[slot] != 0 {
-      let key = Int(slots[slot]) - 1
-      if hashes[key] == hash, equals(key, bytes, range) { return (key, slot) }
+      let entry = slots[slot]
+      let key = Int(UInt32(truncatingIfNeeded: entry)) - 1
+      if UInt32(truncatingIfNeeded: entry >> 32) == hash, equals(key, bytes, range) { return (key, slot) }
       slot = (slot + 1) & mask
     }
     return (nil, slot)
@@ -63,12 +63,13 @@ struct ByteStringTable: Sendable {
   }
 
   private mutating func grow() {
-    slots = [UInt32](repeating: 0, count: slots.count * 2)
+    let old = slots
+    slots = [UInt64](repeating: 0, count: old.count * 2)
     let mask = slots.count - 1
-    for key in hashes.indices {
-      var slot = Int(hashes[key]) & mask
+    for entry in old where entry != 0 {
+      var slot = Int(entry >> 32) & mask
       while slots[slot] != 0 { slot = (slot + 1) & mask }
-      slots[slot] = UInt32(truncatingIfNeeded: key + 1)
+      slots[slot] = entry
     }
   }
 }
