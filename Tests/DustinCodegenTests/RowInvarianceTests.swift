@@ -70,11 +70,15 @@ final class RowInvarianceTests: XCTestCase {
     return trace
   }
 
-  private func check(_ shape: RandomModule.Shape, _ pipeline: String, _ target: CPUTarget, length: Int, seed: UInt64) throws {
+  private func check(_ shape: RandomModule.Shape, _ pipeline: String, _ target: CPUTarget, length: Int, seed: UInt64)
+    throws
+  {
     let random = try RandomModule(shape, seed: seed)
     let compiled = try CompiledModule(random, pipeline: pipeline, target: target)
     var words = SeededGenerator(seed: seed)
-    func tokens(_ count: Int) -> [Int32] { (0..<count).map { _ in Int32.random(in: 0..<Int32(shape.vocab), using: &words) } }
+    func tokens(_ count: Int) -> [Int32] {
+      (0..<count).map { _ in Int32.random(in: 0..<Int32(shape.vocab), using: &words) }
+    }
     let prompt = tokens(length)
     let neighbours = [tokens(70), tokens(3), tokens(131)]
     let one = try Engine(model: compiled.model, team: ThreadTeam(threads: 1))

@@ -122,7 +122,8 @@ struct AttendKernel: Kernel, Hashable {
         e.each(first, last) { row in
           let token = e.add(s.row0, e.div(row, group))
           let column = e.mul(e.add(e.mul(head, group), e.rem(row, group)), cache.dim)
-          let y = e.at(e.at(out, e.mul(token, rowBytes(queryHeads * cache.dim, output))), e.mul(column, output.byteCount))
+          let y = e.at(
+            e.at(out, e.mul(token, rowBytes(queryHeads * cache.dim, output))), e.mul(column, output.byteCount))
           state.finish(k, e.at(totals, e.mul(e.sub(row, first), state.bytes)), to: y, output)
         }
       }

@@ -30,7 +30,8 @@ extension Emitter {
   func silu(_ x: LLVMValue) -> LLVMValue {
     // exp is exact enough up to 88; beyond, x * 0 is the limit anyway
     let negated = fsub(constant(0, like: x), x)
-    let limited = select(LLVMBuildFCmp(builder, LLVMRealOGT, negated, constant(88, like: x), ""), constant(88, like: x), negated)
+    let limited = select(
+      LLVMBuildFCmp(builder, LLVMRealOGT, negated, constant(88, like: x), ""), constant(88, like: x), negated)
     return fdiv(x, fadd(constant(1, like: x), exp(limited)))
   }
 
@@ -47,7 +48,9 @@ extension Emitter {
     let z = fmul(r, r)
     // Taylor series on |r| <= pi/4: the first dropped terms are below 1e-15
     var s = splatConstant(1.0 / 6_227_020_800, doubles)
-    for c in [-1.0 / 39_916_800, 1.0 / 362_880, -1.0 / 5_040, 1.0 / 120, -1.0 / 6] { s = fma(s, z, splatConstant(c, doubles)) }
+    for c in [-1.0 / 39_916_800, 1.0 / 362_880, -1.0 / 5_040, 1.0 / 120, -1.0 / 6] {
+      s = fma(s, z, splatConstant(c, doubles))
+    }
     s = fma(fmul(s, z), r, r)
     var c = splatConstant(-1.0 / 87_178_291_200, doubles)
     for k in [1.0 / 479_001_600, -1.0 / 3_628_800, 1.0 / 40_320, -1.0 / 720, 1.0 / 24, -0.5] {

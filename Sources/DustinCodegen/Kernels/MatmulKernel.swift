@@ -110,7 +110,9 @@ struct MatmulKernel: Kernel, Hashable {
         var values = (0..<vectors.count).map { accumulators[r * vectors.count + $0] }
         if let bias = base.bias {
           let p = e.at(bias, e.mul(panel, Self.panel * 4))
-          for v in values.indices { values[v] = e.fadd(values[v], e.load(e.vector(e.f32, 16), e.at(p, vectors[v] * 64))) }
+          for v in values.indices {
+            values[v] = e.fadd(values[v], e.load(e.vector(e.f32, 16), e.at(p, vectors[v] * 64)))
+          }
         }
         var targets = vectors
         if isSwiGLU {

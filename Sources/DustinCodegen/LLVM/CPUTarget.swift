@@ -38,7 +38,9 @@ public struct CPUTarget: Hashable, Sendable, CustomStringConvertible {
     guard let text = LLVMGetHostCPUFeatures() else { throw unsupported("unknown features") }
     defer { LLVMDisposeMessage(text) }
     let features = Set(String(cString: text).split(separator: ",").map(String.init))
-    func has(_ target: CPUTarget) -> Bool { target.features.split(separator: ",").allSatisfy { features.contains(String($0)) } }
+    func has(_ target: CPUTarget) -> Bool {
+      target.features.split(separator: ",").allSatisfy { features.contains(String($0)) }
+    }
     if let best = all.first(where: has) { return best }
     throw unsupported("neither AVX-512 BF16 nor AVX2 with FMA")
   }

@@ -68,13 +68,19 @@ final class Emitter {
   /// Unsigned; all our quantities are counts.
   func div(_ a: LLVMValue, _ b: LLVMValue) -> LLVMValue { LLVMBuildUDiv(builder, a, b, "") }
   func div(_ a: LLVMValue, _ b: Int) -> LLVMValue { div(a, splatConstant(int: b, LLVMTypeOf(a))) }
-  func rem(_ a: LLVMValue, _ b: Int) -> LLVMValue { LLVMBuildURem(builder, a, splatConstant(int: b, LLVMTypeOf(a)), "") }
+  func rem(_ a: LLVMValue, _ b: Int) -> LLVMValue {
+    LLVMBuildURem(builder, a, splatConstant(int: b, LLVMTypeOf(a)), "")
+  }
   func and(_ a: LLVMValue, _ b: Int) -> LLVMValue { LLVMBuildAnd(builder, a, splatConstant(int: b, LLVMTypeOf(a)), "") }
   func shl(_ a: LLVMValue, _ b: Int) -> LLVMValue { LLVMBuildShl(builder, a, splatConstant(int: b, LLVMTypeOf(a)), "") }
-  func lshr(_ a: LLVMValue, _ b: Int) -> LLVMValue { LLVMBuildLShr(builder, a, splatConstant(int: b, LLVMTypeOf(a)), "") }
+  func lshr(_ a: LLVMValue, _ b: Int) -> LLVMValue {
+    LLVMBuildLShr(builder, a, splatConstant(int: b, LLVMTypeOf(a)), "")
+  }
   func extend(_ a: LLVMValue) -> LLVMValue { LLVMBuildSExt(builder, a, i64, "") }
   func truncate(_ a: LLVMValue) -> LLVMValue { LLVMBuildTrunc(builder, a, i32, "") }
-  func compare(_ a: LLVMValue, _ p: LLVMIntPredicate, _ b: LLVMValue) -> LLVMValue { LLVMBuildICmp(builder, p, a, b, "") }
+  func compare(_ a: LLVMValue, _ p: LLVMIntPredicate, _ b: LLVMValue) -> LLVMValue {
+    LLVMBuildICmp(builder, p, a, b, "")
+  }
   func select(_ c: LLVMValue, _ a: LLVMValue, _ b: LLVMValue) -> LLVMValue { LLVMBuildSelect(builder, c, a, b, "") }
   func minimum(_ a: LLVMValue, _ b: LLVMValue) -> LLVMValue { select(compare(a, LLVMIntSLT, b), a, b) }
   func maximum(_ a: LLVMValue, _ b: LLVMValue) -> LLVMValue { select(compare(a, LLVMIntSGT, b), a, b) }
@@ -160,7 +166,9 @@ final class Emitter {
 
   /// Emits `void name(parameters)`; `body` gets the parameters.
   @discardableResult
-  func define(_ name: String, _ parameters: [LLVMType], exported: Bool = false, _ body: ([LLVMValue]) -> Void) -> LLVMValue {
+  func define(_ name: String, _ parameters: [LLVMType], exported: Bool = false, _ body: ([LLVMValue]) -> Void)
+    -> LLVMValue
+  {
     let outer = (function, LLVMGetInsertBlock(builder))
     let callee: LLVMValue = LLVMAddFunction(module, name, functionType(parameters))
     if !exported { LLVMSetLinkage(callee, LLVMInternalLinkage) }

@@ -74,7 +74,8 @@ enum LLVMSetup {
     }
     guard
       let machine = LLVMCreateTargetMachine(
-        llvmTarget, triple, target.llvmCPU, target.features, LLVMCodeGenLevelDefault, LLVMRelocPIC, LLVMCodeModelDefault)
+        llvmTarget, triple, target.llvmCPU, target.features, LLVMCodeGenLevelDefault, LLVMRelocPIC, LLVMCodeModelDefault
+      )
     else { throw llvmError("no target machine for \(target)") }
     return machine
   }
@@ -86,7 +87,8 @@ enum LLVMSetup {
     LLVMPassBuilderOptionsSetLoopUnrolling(options, 0)
     LLVMPassBuilderOptionsSetLoopVectorization(options, 0)
     LLVMPassBuilderOptionsSetSLPVectorization(options, 0)
-    try check(LLVMRunPasses(module, "function(early-cse,instcombine,simplifycfg,loop-mssa(licm),early-cse)", machine, options))
+    try check(
+      LLVMRunPasses(module, "function(early-cse,instcombine,simplifycfg,loop-mssa(licm),early-cse)", machine, options))
   }
 }
 

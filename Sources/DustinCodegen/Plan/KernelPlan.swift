@@ -58,11 +58,13 @@ public struct KernelPlan {
   /// The plan as text: kernels, then every function's calls with buffers and barriers.
   public func text() -> String {
     var lines = ["plan for \(target)"]
-    lines.append("arena \(program.arenaBytes) bytes, weights \(program.weightBytes) bytes,"
-      + " scratch \(program.scratchBytesPerThread) bytes a thread")
+    lines.append(
+      "arena \(program.arenaBytes) bytes, weights \(program.weightBytes) bytes,"
+        + " scratch \(program.scratchBytesPerThread) bytes a thread")
     for (index, region) in program.cacheRegions.enumerated() {
-      lines.append("cache \(index): \(region.isKeys ? "keys" : "values") \(region.heads) x \(region.dim) \(region.element),"
-        + " \(region.bytesPerPosition) bytes a position")
+      lines.append(
+        "cache \(index): \(region.isKeys ? "keys" : "values") \(region.heads) x \(region.dim) \(region.element),"
+          + " \(region.bytesPerPosition) bytes a position")
     }
     for (index, kernel) in kernels.enumerated() {
       lines.append("kernel \(index): \(kernel.name)(\(kernel.argumentNames.joined(separator: ", ")))")

@@ -64,9 +64,12 @@ struct FunctionLowering {
     let type = value.type
     guard type.rank == 3, let heads = type.shape[1].fixedValue, let dim = type.shape[2].fixedValue,
       let element: Program.Element = type.element == .bf16 ? .bf16 : type.element == .f32 ? .f32 : nil
-    else { throw DiagnosticError("cache-type", "'%\(value.name)': a cache must be f32 or bf16 [L, KV, D], not \(type)") }
+    else {
+      throw DiagnosticError("cache-type", "'%\(value.name)': a cache must be f32 or bf16 [L, KV, D], not \(type)")
+    }
     guard dim % 16 == 0, dim > 0 else {
-      throw DiagnosticError("head-dim", "'%\(value.name)': compiled attention needs a head dim that 16 divides, not \(dim)")
+      throw DiagnosticError(
+        "head-dim", "'%\(value.name)': compiled attention needs a head dim that 16 divides, not \(dim)")
     }
     return Program.CacheRegion(isKeys: isKeys, heads: heads, dim: dim, element: element)
   }
@@ -112,7 +115,8 @@ struct FunctionLowering {
     switch op.name {
     case "embed": try lowerEmbed(op)
     case "rmsnorm":
-      try emitNorm(op, x: op.operands[0], gain: op[group: "weight"][0], output: element(op.result), out: offset(op.result))
+      try emitNorm(
+        op, x: op.operands[0], gain: op[group: "weight"][0], output: element(op.result), out: offset(op.result))
     case "linear": try lowerLinear(op)
     case "add", "mul", "silu", "cast", "slice", "last_row": try lowerElementwise(op)
     case "reshape": offsets[op.result] = try offset(op.operands[0])
@@ -133,7 +137,9 @@ struct FunctionLowering {
     for result in op.results where !isCache(op, result) {
       guard !places.isEmpty else { throw unsupported("'%\(result.name)' has no place in the arena", op) }
       let offset = places.removeFirst()
-      guard offset >= 0, offset % Arena.alignment == 0 else { throw unsupported("the place \(offset) is not aligned", op) }
+      guard offset >= 0, offset % Arena.alignment == 0 else {
+        throw unsupported("the place \(offset) is not aligned", op)
+      }
       offsets[result] = offset
       arenaEnd = max(arenaEnd, offset + Arena.byteCount(result.type, maxRows: maxRows))
     }
@@ -171,7 +177,9 @@ struct FunctionLowering {
     }
     let weights = try op[group: "weight"].map { try weight($0) }
     let packed = weights[0].packed
-    guard weights.allSatisfy({ $0.packed == packed }) else { throw unsupported("the weights have several element types", op) }
+    guard weights.allSatisfy({ $0.packed == packed }) else {
+      throw unsupported("the weights have several element types", op)
+    }
     guard let dot = Dot(rows: rows, packed: packed, target: plan.target) else {
       throw unsupported("there is no product of \(rows.rawValue) rows and \(packed.rawValue) weights", op)
     }
@@ -180,7 +188,8 @@ struct FunctionLowering {
     let biases = op[group: "bias"]
     let residual = op[group: "residual"].first
     let kernel = MatmulKernel(
-      dot: dot, k: k, n: try columns(op.result), hasBias: !biases.isEmpty, hasResidual: residual != nil, isSwiGLU: swiglu,
+      dot: dot, k: k, n: try columns(op.result), hasBias: !biases.isEmpty, hasResidual: residual != nil,
+      isSwiGLU: swiglu,
       output: try element(op.result), domain: domain(op.result))
     var arguments: [KernelPlan.Argument] = [
       .arena(x), .weights(try matrix(weights.map(\.global), packed, interleaved: swiglu)),
@@ -294,7 +303,9 @@ struct FunctionLowering {
   }
   private func columns(_ value: Value) throws -> Int {
     try value.type.shape.dropFirst().reduce(1) { product, dim in
-      guard let extent = dim.fixedValue else { throw unsupported("'%\(value.name)': only the first extent may vary", nil) }
+      guard let extent = dim.fixedValue else {
+        throw unsupported("'%\(value.name)': only the first extent may vary", nil)
+      }
       return product * extent
     }
   }

@@ -1,6 +1,6 @@
+import Dispatch
 import DustinIR
 import DustinSupport
-import Dispatch
 import Synchronization
 
 /// A weight as kernels read it. Equal packings of equal tensors are stored once.
@@ -30,7 +30,8 @@ enum PackedWeight: Hashable {
 }
 
 /// Where a model's files keep a tensor: element type and row-major bytes.
-public typealias TensorLookup = @Sendable (_ name: String) throws -> (element: ElementType, bytes: UnsafeRawBufferPointer)
+public typealias TensorLookup =
+  @Sendable (_ name: String) throws -> (element: ElementType, bytes: UnsafeRawBufferPointer)
 
 /// Every packed weight of a plan and its place.
 struct WeightLayout {

@@ -1,0 +1,179 @@
+import DustinInterpreter
+
+/// A module in which one op stands alone between lookups of random rows and the result, with extents drawn at random.
+struct OpCase {
+  /// The op that the case is about.
+  let op: String
+  let text: String
+  /// Largest difference to the interpreter, as a part of the result row's largest magnitude (at least 1).
+  let bound: Float
+  let hasCache: Bool
+
+  /// Rows that the random tables hold.
+  static let vocabulary = 61
+
+  /// One case of every op, and of every fused form and element type that has code of its own.
+  static func all(_ random: inout SeededGenerator) -> [OpCase] {
+    rowCases(&random) + linearCases(&random) + attentionCases(&random)
+  }
+
+  private static func pick(_ range: ClosedRange<Int>, _ random: inout SeededGenerator) -> Int {
+    Int.random(in: range, using: &random)
+  }
+
+  private static func module(
+    _ op: String, bound: Float, weights: [String], body: [String], result: String, cache: String? = nil
+  ) -> OpCase {
+    let caches = cache.map { ", %k0: \($0) {role = cache}, %v0: \($0) {role = cache}" } ?? ""
+    let cacheResults = cache.map { ", \($0) {role = cache}, \($0) {role = cache}" } ?? ""
+    let text = """
+      dustin 1
+      stage kernel
+      dim T <= 128
+      dim L <= 4096
+      \(weights.map { "weight \($0)" }.joined(separator: "\n"))
+      func @f(%ids: i32[T], %pos: i32[T]\(caches)) -> (\(result)\(cacheResults)) {fidelity = exact, numerics = f32} {
+      \(body.map { "  \($0)" }.joined(separator: "\n"))
+        return %y\(cache == nil ? "" : ", %k1, %v1")
+      }
+      """
+    return OpCase(op: op, text: text, bound: bound, hasCache: cache != nil)
+  }
+
+  private static func rowCases(_ random: inout SeededGenerator) -> [OpCase] {
+    let n = pick(1...150, &random)
+    let table = "@a : f32[\(vocabulary), \(n)]"
+    let half = "@a : bf16[\(vocabulary), \(n)]"
+    let look = "%a = embed %ids, weight(@a) : f32[T, \(n)]"
+    let other = "%b = embed %pos, weight(@b) : f32[T, \(n)]"
+    // positions are looked up too, so the second table is as long as a context
+    let positions = "@b : f32[4096, \(n)]"
+    let row = "f32[T, \(n)]"
+    let begin = pick(0...(n - 1), &random)
+    let count = pick(1...(n - begin), &random)
+    let heads = pick(1...7, &random)
+    var cases = [
+      module("embed", bound: 0, weights: [table], body: ["%y = embed %ids, weight(@a) : \(row)"], result: row),
+      module("embed", bound: 0, weights: [half], body: ["%y = embed %ids, weight(@a) : \(row)"], result: row),
+      module(
+        "add", bound: 0, weights: [table, positions], body: [look, other, "%y = add %a, %b : \(row)"], result: row),
+      module(
+        "mul", bound: 0, weights: [table, positions], body: [look, other, "%y = mul %a, %b : \(row)"], result: row),
+      module("silu", bound: 1e-6, weights: [table], body: [look, "%y = silu %a : \(row)"], result: row),
+      module(
+        "cast", bound: 0, weights: [table], body: [look, "%y = cast %a : bf16[T, \(n)]"], result: "bf16[T, \(n)]"),
+      module(
+        "slice", bound: 0, weights: [table],
+        body: [look, "%y = slice %a {begin = \(begin), count = \(count)} : f32[T, \(count)]"],
+        result: "f32[T, \(count)]"),
+      module(
+        "last_row", bound: 0, weights: [table], body: [look, "%y = last_row %a : f32[1, \(n)]"], result: "f32[1, \(n)]"),
+      module(
+        "reshape", bound: 0, weights: ["@a : f32[\(vocabulary), \(heads * 16)]"],
+        body: ["%a = embed %ids, weight(@a) : f32[T, \(heads * 16)]", "%y = reshape %a : f32[T, \(heads), 16]"],
+        result: "f32[T, \(heads), 16]"),
+    ]
+    for (element, bound) in [("f32", Float(2e-6)), ("bf16", 0.008)] {
+      cases.append(
+        module(
+          "rmsnorm", bound: bound, weights: [table, "@g : bf16[\(n)]"],
+          body: [look, "%y = rmsnorm %a, weight(@g) {eps = 1e-06} : \(element)[T, \(n)]"], result: "\(element)[T, \(n)]"
+        ))
+    }
+    return cases
+  }
+
+  private static func linearCases(_ random: inout SeededGenerator) -> [OpCase] {
+    let k = pick(1...150, &random)
+    let n = pick(1...150, &random)
+    let look = "%a = embed %ids, weight(@a) : f32[T, \(k)]"
+    let table = "@a : f32[\(vocabulary), \(k)]"
+    var cases: [OpCase] = []
+    func add(
+      _ weights: [String], _ body: [String], _ operands: String, _ attributes: String = "", width: Int,
+      element: String = "f32",
+      bound: Float = 2e-5
+    ) {
+      let line = "%y = linear \(operands)\(attributes.isEmpty ? "" : " {\(attributes)}") : \(element)[T, \(width)]"
+      cases.append(
+        module(
+          "linear", bound: bound, weights: [table] + weights, body: [look] + body + [line],
+          result: "\(element)[T, \(width)]"))
+    }
+    let round = "%r = cast %a : bf16[T, \(k)]"
+    add(["@w : f32[\(n), \(k)]"], [], "%a, weight(@w)", width: n)
+    add(["@w : bf16[\(n), \(k)]", "@c : bf16[\(n)]"], [], "%a, weight(@w), bias(@c)", width: n)
+    add(["@w : bf16[\(n), \(k)]"], [round], "%r, weight(@w)", width: n)
+    add(["@w : f32[\(n), \(k)]"], [round, "%h = cast @w : bf16[\(n), \(k)]"], "%r, weight(%h)", width: n)
+    add(
+      ["@w : bf16[\(n), \(k)]", "@v : bf16[3, \(k)]", "@u : bf16[70, \(k)]", "@g : f32[\(k)]"], [],
+      "%a, norm(@g), weight(@w, @v, @u)", "eps = 1e-05", width: n + 73)
+    // the normed rows are rounded on both sides, but a tie may fall either way
+    add(
+      ["@w : bf16[\(n), \(k)]", "@g : bf16[\(k)]", "@e : f32[\(vocabulary), \(n)]"],
+      ["%e = embed %ids, weight(@e) : f32[T, \(n)]"], "%a, norm(@g), weight(@w), residual(%e)",
+      "eps = 1e-06, round = bf16", width: n, bound: 0.01)
+    add(
+      ["@w : bf16[\(n), \(k)]", "@v : bf16[\(n), \(k)]", "@c : f32[\(n)]", "@d : f32[\(n)]"], [round],
+      "%r, weight(@w, @v), bias(@c, @d)", "activation = swiglu", width: n, element: "bf16", bound: 0.01)
+    add(
+      ["@w : f32[\(n), \(k)]", "@v : f32[\(n), \(k)]"], [], "%a, weight(@w, @v)", "activation = swiglu", width: n,
+      bound: 5e-5)
+    return cases
+  }
+
+  private static func attentionCases(_ random: inout SeededGenerator) -> [OpCase] {
+    let groups = pick(1...3, &random)
+    let heads = groups * pick(1...5, &random)
+    let dim = 16 * pick(1...6, &random)
+    let table = "@a : f32[\(vocabulary), \((heads + 2 * groups) * dim)]"
+    let look = "%a = embed %ids, weight(@a) : f32[T, \((heads + 2 * groups) * dim)]"
+    let freqs = "@fr : f32[\(dim / 2)]"
+    let turn = "positions(%pos), freqs(@fr) {scale = 1.25}"
+    func cache(_ element: String) -> String { "\(element)[L, \(groups), \(dim)]" }
+    func rows(_ name: String, _ first: Int, _ count: Int) -> [String] {
+      [
+        "%\(name)s = slice %a {begin = \(first * dim), count = \(count * dim)} : f32[T, \(count * dim)]",
+        "%\(name) = reshape %\(name)s : f32[T, \(count), \(dim)]",
+      ]
+    }
+    let split = [look] + rows("q", 0, heads) + rows("k", heads, groups) + rows("v", heads + groups, groups)
+    func append(_ element: String) -> String {
+      "%k1, %v1 = append %k, %v, cache(%k0, %v0) : \(cache(element)), \(cache(element))"
+    }
+    func result(_ element: String) -> String { "\(element)[T, \(heads), \(dim)]" }
+    let roundQ = "%qr = cast %q : \(result("bf16"))"
+    return [
+      module(
+        "rope", bound: 2e-6, weights: [table, freqs],
+        body: [look] + rows("q", 0, heads) + ["%y = rope %q, \(turn) : \(result("f32"))"],
+        result: result("f32")),
+      module(
+        "rope", bound: 0.008, weights: [table, freqs],
+        body: [look] + rows("q", 0, heads) + ["%y = rope %q, \(turn) : \(result("bf16"))"], result: result("bf16")),
+      module(
+        "append", bound: 3e-5, weights: [table],
+        body: split + [append("f32"), "%y = attend %q, cache(%k1, %v1) {scale = 0.2} : \(result("f32"))"],
+        result: result("f32"), cache: cache("f32")),
+      module(
+        "attend", bound: 0.02, weights: [table],
+        body: split + [
+          append("bf16"), roundQ, "%y = attend %qr, cache(%k1, %v1) {scale = 0.2, probs = bf16} : \(result("bf16"))",
+        ], result: result("bf16"), cache: cache("bf16")),
+      module(
+        "rope_append", bound: 3e-5, weights: [table, freqs],
+        body: [
+          look,
+          "%q, %k1, %v1 = rope_append %a, cache(%k0, %v0), \(turn) : \(result("f32")), \(cache("f32")), \(cache("f32"))",
+          "%y = attend %q, cache(%k1, %v1) {scale = 0.1} : \(result("f32"))",
+        ], result: result("f32"), cache: cache("f32")),
+      module(
+        "rope_append", bound: 0.02, weights: [table, freqs],
+        body: [
+          look,
+          "%q, %k1, %v1 = rope_append %a, cache(%k0, %v0), \(turn) : \(result("bf16")), \(cache("bf16")), \(cache("bf16"))",
+          "%y = attend %q, cache(%k1, %v1) {scale = 0.1, probs = bf16} : \(result("f32"))",
+        ], result: result("f32"), cache: cache("bf16")),
+    ]
+  }
+}
