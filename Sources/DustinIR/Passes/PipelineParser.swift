@@ -188,6 +188,7 @@ struct PipelineParser {
   }
 
   private func form(_ message: String) -> DiagnosticError {
-    DiagnosticError("pipeline-syntax", message, at: SourceRange(buffer, offset, offset + 1))
+    let end = offset + (peek == nil ? 1 : character.utf8.count)
+    return DiagnosticError("pipeline-syntax", message, at: SourceRange(buffer, offset, end))
   }
 }
