@@ -12,8 +12,13 @@ enum Golden {
     return try (0..<reader.number(4)).map { _ in try reader.bytes(reader.number(2)) }
   }
 
-  static func ids(_ name: String) throws -> [[Int32]] {
-    var reader = Reader(bytes: try readFile(folder + name + ".ids"))
+  static func ids(_ name: String) throws -> [[Int32]] { try lists(name + ".ids") }
+
+  /// The bytes of each word of each line.
+  static func words(_ name: String) throws -> [[Int32]] { try lists(name + ".words") }
+
+  private static func lists(_ file: String) throws -> [[Int32]] {
+    var reader = Reader(bytes: try readFile(folder + file))
     return try (0..<reader.number(4)).map { _ in
       try (0..<reader.number(2)).map { _ in Int32(try reader.number(2)) }
     }

@@ -12,6 +12,7 @@ does not know yet is a letter here and nothing there.
 
 Files, all numbers little-endian:
   lines.bin     u32 number of lines; per line u16 number of bytes, bytes (not always valid UTF-8)
+  NAME.words    u32 number of lines (from the first on); per line u16 number of words, u16 bytes of each word
   NAME.ids      u32 number of lines (from the first on); per line u16 number of ids, u16 ids
   NAME.json     the tokenizers that this script trains
 """
@@ -69,6 +70,7 @@ EVERYTHING = [chr(c) for c in range(0x30000) if old.category(chr(c)) not in ("Cn
 SPECIALS = [
     "<|endoftext|>", "<|im_start|>", "<|im_end|>", "<|pad|>", "<|reserved_0|>", "<|begin_of_text|>", "<|end_of_text|>",
     "<|eot_id|>", "<|im_start|", "<|", "|>", "<", "<mask>", "<sep>", "Dustin", "été", "e\u0301te\u0301", "....", "<|im_end|>\n",
+    "noël", "noe\u0308l",
 ]
 CONTRACTIONS = ["'s", "'S", "'t", "'T", "'re", "'RE", "'rE", "'ve", "'Ve", "'m", "'M", "'ll", "'LL", "'lL", "'d", "'D", "'ſ", "'l", "'r", "'", "''s", "'x", "’s"]
 CODE = [
@@ -286,7 +288,7 @@ def gpt2():
     state["added_tokens"] = [
         added("<|endoftext|>", special=True), added("<mask>", special=True, lstrip=True), added("<sep>", lstrip=True, rstrip=True),
         added("Dustin", single_word=True, normalized=True), added("été", normalized=True), added("..", normalized=True, rstrip=True),
-        added("....", normalized=True), added("<|im_start|"), added("<|", single_word=True),
+        added("....", normalized=True), added("noe\u0308l", normalized=True), added("<|im_start|"), added("<|", single_word=True),
     ]
     return finish(state, "gpt2", [], old_merges=False)
 
@@ -312,6 +314,22 @@ def write_ids(name, tokenizer, count=LINES, encode_special=False):
     tokenizer.encode_special_tokens = False
 
 
+def write_words(name, pre_tokenizer, count=2500):
+    """The words before the merges: ids of rare characters do not show where a word ends."""
+    out = bytearray(struct.pack("<I", count))
+    for text in texts[:count]:
+        lengths = [len(word) for word, _ in pre_tokenizer.pre_tokenize_str(text)]
+        assert sum(lengths) == len(text.encode("utf-8"))
+        out += struct.pack(f"<H{len(lengths)}H", len(lengths), *lengths)
+    (HERE / f"{name}.words").write_bytes(out)
+
+
+def byte_level(expression):
+    # After ByteLevel one character is one byte.
+    split = pre_tokenizers.Split(Regex(expression), "isolated")
+    return pre_tokenizers.Sequence([split, pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)])
+
+
 out = bytearray(struct.pack("<I", LINES))
 for line in lines:
     out += struct.pack("<H", len(line)) + line
@@ -323,5 +341,8 @@ write_ids("llama3-plain", llama3(), 1500, encode_special=True)
 write_ids("gpt2", gpt2(), 4000)
 write_ids("gpt2-plain", gpt2(), 1500, encode_special=True)
 write_ids("digits", digits(), 1500)
+write_words("qwen2", byte_level(LLAMA3.replace("{1,3}", "")))
+write_words("llama3", byte_level(LLAMA3))
+write_words("gpt2", pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=True))
 for path in sorted(HERE.iterdir()):
     print(path.stat().st_size, path.name)
