@@ -80,13 +80,18 @@ func mixed(_ a: UInt64, _ b: UInt64) -> UInt64 {
   return x ^ (x >> 32)
 }
 
-/// All threads meet here, with the words of the step, as emitted code does.
-func barrier(_ step: UnsafeMutablePointer<dustin_step>) {
+private typealias Word = UnsafeMutablePointer<Atomic<Int64>>
+
+private func words(_ step: UnsafeMutablePointer<dustin_step>) -> (arrived: Word, phase: Word)? {
   let raw = UnsafeMutableRawPointer(step)
   guard let a = MemoryLayout<dustin_step>.offset(of: \.arrived), let p = MemoryLayout<dustin_step>.offset(of: \.phase)
-  else { return }
-  let arrived = (raw + a).assumingMemoryBound(to: Atomic<Int64>.self)
-  let phase = (raw + p).assumingMemoryBound(to: Atomic<Int64>.self)
+  else { return nil }
+  return ((raw + a).assumingMemoryBound(to: Atomic<Int64>.self), (raw + p).assumingMemoryBound(to: Atomic<Int64>.self))
+}
+
+/// All threads meet here, with the words of the step, as emitted code does.
+private func barrier(_ step: UnsafeMutablePointer<dustin_step>) {
+  guard let (arrived, phase) = words(step) else { return }
   let now = phase.pointee.load(ordering: .acquiring)
   if arrived.pointee.wrappingAdd(1, ordering: .acquiringAndReleasing).newValue == Int64(step.pointee.threads) {
     arrived.pointee.store(0, ordering: .relaxed)
@@ -94,6 +99,12 @@ func barrier(_ step: UnsafeMutablePointer<dustin_step>) {
   } else {
     while phase.pointee.load(ordering: .acquiring) == now { step.pointee.wait?() }
   }
+}
+
+private func leaveWords(_ step: UnsafeMutablePointer<dustin_step>) {
+  guard let (arrived, phase) = words(step) else { return }
+  arrived.pointee.store(1, ordering: .relaxed)
+  phase.pointee.store(7, ordering: .relaxed)
 }
 
 let fakeEntry: dustin_entry = { step, thread in
@@ -137,6 +148,8 @@ let fakeEntry: dustin_entry = { step, thread in
     }
   }
   barrier(step)
+  // Emitted code may leave its words as it likes; nobody reads them any more, and each step starts with zeros.
+  if thread == 0 { leaveWords(step) }
 }
 
 private func writeFake(_ s: dustin_sequence, slot: Int, hash: UInt64) {
