@@ -18,6 +18,8 @@ struct RunCommand: ParsableCommand {
   var file: String?
   @Option(help: "A file with a JSON array of token ids to continue.")
   var promptIds: String?
+  @Option(parsing: .unconditional, help: "Reads only the first tokens of the prompt.")
+  var promptLimit: Int?
   @Option(
     help: ArgumentHelp(
       "A file of prompts, one JSON object a line: 'prompt' or 'prompt_ids', 'id', 'max_new_tokens'.",
@@ -61,11 +63,13 @@ struct RunCommand: ParsableCommand {
   @Option(help: "Writes the logits behind the prompt: little-endian f32, one per token of the vocabulary.")
   var logits: String?
   @Option(
-    help:
-      "interpreter: compares the prompt's compiled ops with the interpreter's, and names the first one out of bound.")
+    help: ArgumentHelp(
+      "plain: decodes once more without the draft and prints both runs' figures. interpreter: compares every compiled op.",
+      discussion:
+        "The comparison with the interpreter takes the prompt's first tokens and names the first op out of bound."))
   var compare: Reference?
 
-  enum Reference: String, ExpressibleByArgument, CaseIterable { case interpreter }
+  enum Reference: String, ExpressibleByArgument, CaseIterable { case plain, interpreter }
 
   func validate() throws {
     let sources = [prompt, file, promptIds, prompts].compactMap { $0 }.count
@@ -80,7 +84,15 @@ struct RunCommand: ParsableCommand {
     if !(0...256).contains(draftMax) { throw ValidationError("--draft-max must be from 0 to 256, not \(draftMax).") }
     if !(1...512).contains(batchSize) { throw ValidationError("--batch-size must be from 1 to 512, not \(batchSize).") }
     if logits != nil, prompts != nil { throw ValidationError("--logits is for a single prompt, not for --prompts.") }
-    if compare != nil, prompts != nil { throw ValidationError("--compare is for a single prompt, not for --prompts.") }
+    if compare != nil, prompts != nil || json || logits != nil {
+      throw ValidationError("--compare prints a table for a single prompt: it takes no --prompts, --json and --logits.")
+    }
+    if compare == .plain, models.draftModel == nil || draftMax == 0 {
+      throw ValidationError("--compare plain needs a draft: give -md DIR, and --draft-max above 0.")
+    }
+    if let promptLimit, promptLimit < 1 {
+      throw ValidationError("--prompt-limit must be 1 or more, not \(promptLimit).")
+    }
     if stop.contains("") { throw ValidationError("--stop needs a string that is not empty.") }
     do {
       try sampling.validate()
@@ -105,7 +117,10 @@ struct RunCommand: ParsableCommand {
     var loadOptions = try models.machine.loadOptions()
     loadOptions.contextSize = contextSize
     let pair = try ModelPair.load(target: models.model, draft: models.draftModel, options: loadOptions)
-    let prompts = try source.read(pair.tokenizer, missing: missingTokenizer(pair))
+    var prompts = try source.read(pair.tokenizer, missing: missingTokenizer(pair))
+    if let promptLimit {
+      for index in prompts.indices { prompts[index].tokens = Array(prompts[index].tokens.prefix(promptLimit)) }
+    }
     if !stop.isEmpty, pair.tokenizer == nil { throw missingTokenizer(pair) }
 
     var options = GenerationOptions()
@@ -121,7 +136,7 @@ struct RunCommand: ParsableCommand {
     let generator = try Generator(pair, team: team, options: options)
     try generator.check(prompts)
     if interruption.isCancelled { throw Interrupted() }
-    if compare != nil { return try InterpreterComparison(pair, team: team).run(prompts[0].tokens) }
+    if compare == .interpreter { return try InterpreterComparison(pair, team: team).run(prompts[0].tokens) }
     if self.prompts != nil {
       try runLines(prompts, generator)
     } else {
@@ -152,8 +167,14 @@ struct RunCommand: ParsableCommand {
       }
     }
     let batch: Generator.Batch
+    var comparison: PlainComparison?
     do {
-      batch = try generator.run([prompt], maxNewTokens: count)
+      if compare == .plain {
+        let both = try PlainComparison(generator, prompt, maxNewTokens: count)
+        (comparison, batch) = (both, both.speculative)
+      } else {
+        batch = try generator.run([prompt], maxNewTokens: count)
+      }
     } catch {
       try? printed.finish()
       throw failure ?? error
@@ -167,7 +188,14 @@ struct RunCommand: ParsableCommand {
     if json { return try console.write(report.json.text + "\n") }
     if noStream { try printed.all(report.result, hasText: hasText) }
     try printed.finish()
-    if !quiet { console.writeError(report.summary) }
+    if let comparison {
+      try console.write("\n" + comparison.table(isGreedy: sampling.isGreedy))
+      guard !sampling.isGreedy || comparison.isEqual else {
+        throw DiagnosticError("lossless", "plain and speculative decoding gave different tokens")
+      }
+    } else if !quiet {
+      console.writeError(report.summary)
+    }
   }
 
   private func runLines(_ prompts: [Prompt], _ generator: Generator) throws {

@@ -39,7 +39,7 @@ struct InterpreterComparison {
     let store = try ModelDirectory(path: model.path).weights()
     let interpreter = try Interpreter(module: model.module, weights: StoredWeights(store))
     let session = try InterpreterSession(interpreter, capacity: tokens.count)
-    let engine = try Engine(model: try Self.callByCall(model, ["prefill", function]), team: team)
+    let engine = try Engine(model: try model.callByCall(["prefill", function]), team: team)
     let cache = try KVCache(engine.model, positions: tokens.count)
 
     var lines: [Line] = []
@@ -50,40 +50,6 @@ struct InterpreterComparison {
     }
     lines += try caches(session, cache, model)
     try report(lines, model)
-  }
-
-  /// Every call of the functions as a function of its own, with the rows of its op as result.
-  private static func callByCall(_ model: LoadedModel, _ functions: [String]) throws -> CompiledModel {
-    var program = model.compiled.program
-    var single: [Program.Function] = []
-    for name in functions {
-      guard let function = program.function(name), let calls = model.plan.calls(of: name) else {
-        throw DiagnosticError("function", "'\(model.path)' was compiled without the function '\(name)'")
-      }
-      for (index, call) in calls.enumerated() {
-        single.append(
-          Program.Function(
-            name: "\(name)#\(index)", maxRows: function.maxRows, table: call.words,
-            arguments: function.arguments, results: rowPort(of: call.operation).map { [$0] } ?? [],
-            isExact: function.isExact))
-      }
-    }
-    program.functions = single
-    return try model.compiled.running(program)
-  }
-
-  /// Where the op's first row result lies.
-  private static func rowPort(of operation: Operation) -> Program.Port? {
-    guard case .array(let places)? = operation.attributes["at"], case .int(let offset)? = places.first,
-      let type = operation.results.first?.type
-    else { return nil }
-    let count = type.shape.dropFirst().reduce(1) { $0 * ($1.fixedValue ?? 0) }
-    let element: Program.Element = type.element == .bf16 ? .bf16 : type.element == .i32 ? .i32 : .f32
-    return Program.Port(
-      name: "rows", role: "round",
-      place: .arena(
-        offset: offset, rowBytes: Arena.rowBytes(type), count: count, element: element,
-        perSequence: type.shape.first == .fixed(1)))
   }
 
   /// One step in both, compared op by op, then committed in both.
@@ -103,7 +69,8 @@ struct InterpreterComparison {
       let result = try engine.step("\(name)#\(index)", [StepRows(cache, tokens)])
       // The result of an op that takes several calls is there after the last one.
       let isLast = index + 1 == calls.count || calls[index + 1].operation !== call.operation
-      guard isLast, Self.rowPort(of: call.operation) != nil, let tensor = expected[ObjectIdentifier(call.operation)]
+      guard isLast, LoadedModel.rowPort(of: call.operation) != nil,
+        let tensor = expected[ObjectIdentifier(call.operation)]
       else { continue }
       var difference = Difference()
       for row in 0..<tensor.rows {

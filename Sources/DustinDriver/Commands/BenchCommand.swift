@@ -1,0 +1,153 @@
+import ArgumentParser
+import DustinCodegen
+import DustinRuntime
+import DustinSupport
+
+struct BenchCommand: ParsableCommand {
+  static let configuration = CommandConfiguration(
+    commandName: "bench", abstract: "Measures prefill and decoding as fractions of the machine's limits.",
+    discussion: """
+      The limits are measured first, in the same run: memory is read in order, and products are computed in registers.
+      A fraction is the least time that the bytes or operations of a step need, over the time that it took; it can exceed
+      1 where weights or cache lie in the processor's own caches. Medians of several runs; the machine should be idle.
+      """)
+
+  @OptionGroup var models: ModelOptions
+  @Option(help: "Lengths of the prompts to read, separated by commas.")
+  var prompts = "512,4096,32768"
+  @Option(help: "Lengths of the contexts to decode behind, separated by commas.")
+  var contexts = "0,4096,32768"
+  @Option(help: "Rows of the steps, separated by commas: 1 is plain decoding, 5 the verification of 4 drafted tokens.")
+  var rows = "1,5"
+  @Option(parsing: .unconditional, help: "Runs of every measurement; the longest prompts are read once.")
+  var runs = 5
+  @Flag(help: "Prints one JSON object instead of tables.")
+  var json = false
+
+  func validate() throws {
+    if !(1...1000).contains(runs) { throw ValidationError("--runs must be from 1 to 1000, not \(runs).") }
+    _ = try numbers(prompts, "--prompts", from: 1)
+    _ = try numbers(contexts, "--contexts", from: 0)
+    _ = try numbers(rows, "--rows", from: 1)
+  }
+
+  private func numbers(_ text: String, _ name: String, from least: Int) throws -> [Int] {
+    try text.split(separator: ",").map { part in
+      guard let number = Int(part), number >= least, number <= 1 << 24 else {
+        throw ValidationError("\(name) takes whole numbers from \(least), separated by commas, not '\(part)'.")
+      }
+      return number
+    }
+  }
+
+  func run() throws {
+    catchInterrupts()
+    let options = try models.machine.loadOptions()
+    let pair = try ModelPair.load(target: models.model, draft: models.draftModel, options: options)
+    let team = try ThreadTeam(threads: models.machine.threadCount)
+    let limits = try MachineLimits(target: options.target, threads: team.count, runs: runs)
+    var results: [(name: String, benchmark: ModelBenchmark)] = []
+    for (model, role) in [(pair.target, ModelRole.target)] + (pair.draft.map { [($0, .draft)] } ?? []) {
+      var benchmark = try ModelBenchmark(
+        model, role, limits: limits, numerics: options.numerics, team: team, runs: runs)
+      let stepRows = try numbers(rows, "--rows", from: 1)
+      // A context that the model was not made for is left out.
+      let most = model.contextSize
+      try benchmark.run(
+        prompts: numbers(prompts, "--prompts", from: 1).filter { $0 <= most },
+        contexts: numbers(contexts, "--contexts", from: 0).filter { $0 + (stepRows.max() ?? 1) <= most },
+        stepRows: stepRows.filter { $0 <= options.maxRows })
+      results.append((role.rawValue, benchmark))
+    }
+    let report = BenchReport(
+      limits: limits, results: results, numerics: options.numerics, target: options.target, runs: runs)
+    try Console.current.write(json ? report.json.text + "\n" : report.text)
+  }
+}
+
+/// What `dustin bench` prints.
+struct BenchReport {
+  let limits: MachineLimits
+  let results: [(name: String, benchmark: ModelBenchmark)]
+  let numerics: NumericsChoice
+  let target: CPUTarget
+  let runs: Int
+
+  var text: String {
+    var text = "limits of this machine (best of \(runs) runs; buffer \(limits.bufferBytes >> 20) MiB,"
+    text += " last-level cache \(limits.cacheBytes >> 20) MiB; path \(target))\n\n"
+    var machine = TextTable(["threads", "read GB/s", "bf16 GFLOP/s", "f32 GFLOP/s"])
+    for rate in limits.rates {
+      machine.add([
+        "\(rate.threads)", fixed(rate.readBytes / 1e9, 1), fixed(rate.bf16 / 1e9, 0), fixed(rate.f32 / 1e9, 0),
+      ])
+    }
+    text += machine.text
+    for (name, benchmark) in results {
+      text += "\n\(name), numerics \(numerics.rawValue), \(limits.all.threads) threads (medians)\n\n"
+      var table = TextTable(["what", "context", "rows", "ms", "rows/s", "MB", "GFLOP", "of the limit"])
+      for line in benchmark.lines {
+        table.add([
+          line.what, grouped(line.length), grouped(line.rows), fixed(line.seconds * 1e3, 3),
+          fixed(Double(line.rows) / line.seconds, 1), fixed(line.cost.bytes / 1e6, 1),
+          fixed(line.cost.operations / 1e9, 3), "\(fixed(100 * line.fraction, 0)) %",
+        ])
+      }
+      text += table.text
+      for share in benchmark.shares {
+        let total = share.families.reduce(0) { $0 + $1.seconds }
+        let parts = share.families.prefix(6).map {
+          "\($0.name) \(fixed(100 * $0.seconds / max(total, 1e-12), 0)) %"
+        }
+        text += "\n\(share.what) behind \(grouped(share.length)), call by call \(fixed(total * 1e3, 3)) ms: "
+        text += parts.joined(separator: ", ")
+      }
+      text += "\n"
+    }
+    return text
+  }
+
+  var json: JSON {
+    .object([
+      (key: "path", value: .string(target.name)), (key: "numerics", value: .string(numerics.rawValue)),
+      (
+        key: "limits",
+        value: .array(
+          limits.rates.map { rate in
+            .object([
+              (key: "threads", value: .int(rate.threads)), (key: "read_bytes_per_s", value: .double(rate.readBytes)),
+              (key: "bf16_flop_per_s", value: .double(rate.bf16)), (key: "f32_flop_per_s", value: .double(rate.f32)),
+            ])
+          })
+      ),
+      (key: "models", value: .object(results.map { (key: $0.name, value: Self.json($0.benchmark)) })),
+    ])
+  }
+
+  private static func json(_ benchmark: ModelBenchmark) -> JSON {
+    .object([
+      (
+        key: "steps",
+        value: .array(
+          benchmark.lines.map { line in
+            .object([
+              (key: "what", value: .string(line.what)), (key: "context", value: .int(line.length)),
+              (key: "rows", value: .int(line.rows)), (key: "seconds", value: .double(line.seconds)),
+              (key: "bytes", value: .double(line.cost.bytes)), (key: "flop", value: .double(line.cost.operations)),
+              (key: "fraction_of_limit", value: .double(line.fraction)),
+            ])
+          })
+      ),
+      (
+        key: "kernels",
+        value: .array(
+          benchmark.shares.map { share in
+            .object([
+              (key: "what", value: .string(share.what)), (key: "context", value: .int(share.length)),
+              (key: "seconds", value: .object(share.families.map { (key: $0.name, value: .double($0.seconds)) })),
+            ])
+          })
+      ),
+    ])
+  }
+}

@@ -1,0 +1,104 @@
+import ArgumentParser
+import DustinRuntime
+import DustinSupport
+import DustinText
+
+struct SelfcheckCommand: ParsableCommand {
+  static let configuration = CommandConfiguration(
+    commandName: "selfcheck", abstract: "Checks on this machine that the compiled models are right.",
+    subcommands: [ExactCommand.self, LosslessCommand.self])
+}
+
+struct ExactCommand: ParsableCommand {
+  static let configuration = CommandConfiguration(
+    commandName: "exact", abstract: "Compares a target with reference outputs of another implementation.",
+    discussion: """
+      In f32 the logits behind every prompt must agree within 1e-3 and all greedy tokens must be equal. The fast path's
+      tokens must be equal up to the first place where the reference's two best logits are closer than twice the largest
+      difference between the fast path's and the f32 path's logits along the reference tokens.
+      """)
+
+  @OptionGroup var models: ModelOptions
+  @Option(help: "The folder with the reference outputs, one safetensors file a prompt.")
+  var reference = "Tests/Reference"
+  @Argument(help: "The prompts to check: names of files without '.safetensors'.")
+  var names = ["short", "prose-512", "password-4k", "needle-8k", "copy-8k", "needle-32k"]
+
+  func run() throws {
+    catchInterrupts()
+    let check = try ExactCheck(
+      model: models.model, directory: reference, options: models.machine.loadOptions(),
+      team: ThreadTeam(threads: models.machine.threadCount))
+    var table = TextTable([
+      "prompt", "tokens", "f32: max |Δlogit|", "equal", "fast: max |Δlogit|", "equal", "required", "",
+    ])
+    var wrong: [String] = []
+    for name in names {
+      let outcome = try check.run(name)
+      table.add([
+        name, grouped(outcome.promptTokens), scientific(Double(outcome.logitError)),
+        "\(outcome.equalTokens) of \(outcome.tokens)", scientific(Double(outcome.fastDifference)),
+        "\(outcome.fastEqualTokens) of \(outcome.tokens)", "\(outcome.fastRequiredTokens)",
+        outcome.isRight ? "ok" : "WRONG",
+      ])
+      if !outcome.isRight { wrong.append(name) }
+    }
+    try Console.current.write(table.text)
+    if !wrong.isEmpty {
+      throw DiagnosticError(
+        "exact", "the model does not give the reference's outputs for \(wrong.joined(separator: ", "))")
+    }
+  }
+}
+
+struct LosslessCommand: ParsableCommand {
+  static let configuration = CommandConfiguration(
+    commandName: "lossless", abstract: "Compares greedy speculative decoding with plain decoding, bit for bit.",
+    discussion: """
+      Tokens, and the keys and values in the cache, must be equal for any number of drafted tokens, batch, threads and
+      draft. 0.5k: 144 combinations; 8k: 24 that hold every pair of values; 32k: six. Prompts are read once.
+      """)
+
+  @OptionGroup var models: ModelOptions
+  @Option(help: "Length of the prompts: 0.5k, 8k or 32k.")
+  var length = LosslessCheck.Length.half
+  @Option(name: .shortAndLong, help: "The text to cut the prompts from.")
+  var file = "examples/books/the-sea-wolf.txt"
+  @Option(name: [.customShort("n")], parsing: .unconditional, help: "Most new tokens of a sequence.")
+  var count = 40
+
+  func validate() throws {
+    if models.draftModel == nil { throw ValidationError("The check needs a draft: give -md DIR.") }
+    if !(8...1024).contains(count) { throw ValidationError("-n must be from 8 to 1024, not \(count).") }
+  }
+
+  func run() throws {
+    catchInterrupts()
+    let pair = try ModelPair.load(
+      target: models.model, draft: models.draftModel, options: models.machine.loadOptions())
+    guard let tokenizer = pair.tokenizer else {
+      throw pair.tokenizerError ?? DiagnosticError("tokenizer", "'\(models.model)' has no tokenizer.json")
+    }
+    let text = tokenizer.encode(try readSource(file).utf8, addSpecialTokens: false)
+    let combinations = LosslessCheck.combinations(for: length)
+    let check = try LosslessCheck(
+      pair: pair, text: text, length: length, newTokens: count, combinations: combinations)
+    var table = TextTable(["combination", "rounds", "drafted", "accepted", "s", ""])
+    var wrong: [Diagnostic] = []
+    var bar = ProgressBar("checking", unit: "combinations")
+    for (index, combination) in combinations.enumerated() {
+      let outcome = try check.run(combination)
+      bar.update(index + 1, of: combinations.count)
+      table.add([
+        "\(combination)", "\(outcome.metrics.rounds)", "\(outcome.metrics.drafted)", "\(outcome.metrics.accepted)",
+        fixed(outcome.seconds, 2), outcome.faults.isEmpty ? "equal" : "DIFFERENT",
+      ])
+      wrong += outcome.faults.map { Diagnostic("lossless", "\(combination): \($0)") }
+    }
+    bar.clear()
+    try Console.current.write(table.text)
+    if !wrong.isEmpty { throw DiagnosticError(wrong) }
+  }
+}
+
+extension LosslessCheck.Length: ExpressibleByArgument {}

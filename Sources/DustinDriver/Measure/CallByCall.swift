@@ -1,0 +1,40 @@
+import DustinIR
+import DustinRuntime
+import DustinSupport
+
+extension LoadedModel {
+  /// The model with every call of the given functions as one more function, `verify#12`, whose result `rows` are those
+  /// of the call's op. Run one behind the other in one engine they compute what the functions compute.
+  func callByCall(_ functions: [String]) throws -> CompiledModel {
+    var program = compiled.program
+    var single: [Program.Function] = []
+    for name in functions {
+      guard let function = program.function(name), let calls = plan.calls(of: name) else {
+        throw DiagnosticError("function", "'\(path)' was compiled without the function '\(name)'")
+      }
+      for (index, call) in calls.enumerated() {
+        single.append(
+          Program.Function(
+            name: "\(name)#\(index)", maxRows: function.maxRows, table: call.words,
+            arguments: function.arguments, results: Self.rowPort(of: call.operation).map { [$0] } ?? [],
+            isExact: function.isExact))
+      }
+    }
+    program.functions += single
+    return try compiled.running(program)
+  }
+
+  /// Where an op's first row result lies; nil for ops without.
+  static func rowPort(of operation: Operation) -> Program.Port? {
+    guard case .array(let places)? = operation.attributes["at"], case .int(let offset)? = places.first,
+      let type = operation.results.first?.type
+    else { return nil }
+    let count = type.shape.dropFirst().reduce(1) { $0 * ($1.fixedValue ?? 0) }
+    let element: Program.Element = type.element == .bf16 ? .bf16 : type.element == .i32 ? .i32 : .f32
+    return Program.Port(
+      name: "rows", role: "round",
+      place: .arena(
+        offset: offset, rowBytes: Arena.rowBytes(type), count: count, element: element,
+        perSequence: type.shape.first == .fixed(1)))
+  }
+}

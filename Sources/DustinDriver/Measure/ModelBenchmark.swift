@@ -1,0 +1,120 @@
+import DustinRuntime
+import DustinSupport
+
+/// Times of one model: prompts, steps and kernels at several lengths.
+struct ModelBenchmark {
+  struct Line {
+    let what: String
+    let length: Int
+    let rows: Int
+    let seconds: Double
+    let cost: StepCost
+    /// Least time that the machine needs, over the time taken.
+    let fraction: Double
+  }
+  struct Share {
+    let what: String
+    let length: Int
+    /// Seconds of each kernel family, the longest first.
+    let families: [(name: String, seconds: Double)]
+  }
+  private(set) var lines: [Line] = []
+  private(set) var shares: [Share] = []
+
+  private let model: LoadedModel
+  private let limits: MachineLimits
+  private let numerics: NumericsChoice
+  private let runs: Int
+  /// The function of a step: `verify` of a target, `draft` of a draft.
+  private let function: String
+  private let engine: Engine
+
+  init(
+    _ model: LoadedModel, _ role: ModelRole, limits: MachineLimits, numerics: NumericsChoice, team: ThreadTeam,
+    runs: Int
+  ) throws {
+    self.model = model
+    self.limits = limits
+    self.numerics = numerics
+    self.runs = runs
+    function = role == .target ? "verify" : "draft"
+    engine = try Engine(model: try model.callByCall([function]), team: team)
+  }
+
+  /// Reads prompts of the given lengths, and measures steps behind each of the contexts.
+  mutating func run(prompts: [Int], contexts: [Int], stepRows: [Int]) throws {
+    let longest = max(prompts.max() ?? 1, (contexts.max() ?? 0) + (stepRows.max() ?? 1))
+    let cache = try KVCache(engine.model, positions: longest + (stepRows.max() ?? 1))
+    let tokens = (0..<longest).map { Int32($0 * 7919 % model.config.vocabSize) }
+    for length in prompts.sorted() {
+      // The long ones take their time and vary little.
+      let count = length <= 4096 ? runs : 1
+      let times = try (0..<count).map { _ in
+        cache.truncate(to: 0)
+        return try read(tokens[..<length], cache)
+      }
+      let tile = model.compiled.program.function("prefill")?.maxRows ?? 1
+      add("prefill", 0, length, median(times), .prefill(model, tokens: length, tile: tile))
+    }
+    for length in contexts.sorted(by: >) {
+      cache.truncate(to: length)
+      if cache.length < length { _ = try read(tokens[cache.length..<length], cache) }
+      for rows in stepRows {
+        let share = [StepRows(cache, Array(tokens[..<rows]))]
+        _ = try engine.step(function, share)
+        let times = try (0..<max(runs, 9)).map { _ in
+          try timed { _ = try engine.step(function, share) }
+        }
+        // A draft's step makes logits of its last row only.
+        let logitRows = function == "verify" ? rows : 1
+        add(function, length, rows, median(times), StepCost(model, rows: rows, length: length, logitRows: logitRows))
+        try addShare(function, cache, Array(tokens[..<rows]))
+      }
+    }
+    lines.sort { ($0.what, $0.rows, $0.length) < ($1.what, $1.rows, $1.length) }
+  }
+
+  private func read(_ tokens: ArraySlice<Int32>, _ cache: KVCache) throws -> Double {
+    var bar = ProgressBar("reading", unit: "tokens")
+    let time = try timed {
+      let done = try engine.prefill([StepRows(cache, tokens)], cancel: interruption) { bar.update($0, of: $1) }
+      if !done.isComplete { throw Interrupted() }
+    }
+    bar.clear()
+    return time
+  }
+
+  private mutating func add(_ what: String, _ length: Int, _ rows: Int, _ time: Double, _ cost: StepCost) {
+    lines.append(
+      Line(
+        what: what, length: length, rows: rows, seconds: time, cost: cost,
+        fraction: time > 0 ? cost.least(limits.all, numerics) / time : 0))
+  }
+
+  /// Runs the step call by call; the best of a few runs counts for each.
+  private mutating func addShare(_ function: String, _ cache: KVCache, _ tokens: [Int32]) throws {
+    let calls = model.plan.calls(of: function) ?? []
+    var best = [Double](repeating: .infinity, count: calls.count)
+    for _ in 0..<max(runs, 5) {
+      for index in calls.indices {
+        let time = try timed { _ = try engine.step("\(function)#\(index)", [StepRows(cache, tokens)]) }
+        best[index] = min(best[index], time)
+      }
+    }
+    var sums: [(name: String, seconds: Double)] = []
+    for (call, time) in zip(calls, best) {
+      // The output matrix is a family of its own: its size does not follow the layers.
+      let isOutput = call.operation.results.first.map { $0.name.hasPrefix("logits") } ?? false
+      let name = isOutput ? "\(call.family) of the logits" : call.family
+      if let index = sums.firstIndex(where: { $0.name == name }) {
+        sums[index].seconds += time
+      } else {
+        sums.append((name, time))
+      }
+    }
+    shares.append(
+      Share(
+        what: "\(function), \(tokens.count) row\(tokens.count == 1 ? "" : "s")", length: cache.length,
+        families: sums.sorted { $0.seconds > $1.seconds }))
+  }
+}

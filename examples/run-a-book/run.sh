@@ -1,0 +1,16 @@
+#!/usr/bin/env bash
+# Reads a book and goes on writing it: plain decoding beside speculative decoding, which give the same text.
+#
+#   examples/run-a-book/run.sh                     32,000 tokens of The Sea Wolf, 200 new ones
+#   TOKENS=4000 NEW=100 BOOK=emma.txt examples/run-a-book/run.sh
+set -euo pipefail
+root=$(cd "$(dirname "$0")/../.." && pwd)
+cd "$root"
+dustin=${DUSTIN:-.build/release/dustin}
+book=${BOOK:-the-sea-wolf.txt}
+if [ ! -x "$dustin" ]; then
+  echo "error: '$dustin' does not exist; build it with 'swift build -c release', or run 'make demo'" >&2
+  exit 1
+fi
+exec "$dustin" run -m examples/models/target -md examples/models/draft -f "examples/books/$book" \
+  --prompt-limit "${TOKENS:-32000}" -n "${NEW:-200}" --compare plain "$@"
