@@ -60,6 +60,8 @@ struct RunCommand: ParsableCommand {
   var noStream = false
   @Flag(name: .shortAndLong, help: "Prints no figures.")
   var quiet = false
+  @Flag(help: "Shows how far a long prompt is read although standard error is no terminal.")
+  var progress = false
   @Option(help: "Writes the logits behind the prompt: little-endian f32, one per token of the vocabulary.")
   var logits: String?
   @Option(
@@ -134,6 +136,7 @@ struct RunCommand: ParsableCommand {
     }
     let team = try ThreadTeam(threads: models.machine.threadCount)
     let generator = try Generator(pair, team: team, options: options)
+    generator.forcesProgress = progress
     try generator.check(prompts)
     if interruption.isCancelled { throw Interrupted() }
     if compare == .interpreter { return try InterpreterComparison(pair, team: team).run(prompts[0].tokens) }

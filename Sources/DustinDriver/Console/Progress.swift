@@ -6,7 +6,7 @@ import DustinSupport
   import Musl
 #endif
 
-/// A bar on standard error for long work; silent unless somebody looks.
+/// A bar on standard error for long work; silent unless somebody looks, or asks for it.
 struct ProgressBar {
   private let title: String
   private let unit: String
@@ -15,10 +15,11 @@ struct ProgressBar {
   private var lastDrawn = 0.0
   private static let width = 30
 
-  init(_ title: String, unit: String, isShown: Bool = true) {
+  /// - Parameter isForced: show the bar although standard error is no terminal.
+  init(_ title: String, unit: String, isForced: Bool = false) {
     self.title = title
     self.unit = unit
-    self.isShown = isShown && Console.current.errorsAreWatched
+    isShown = isForced || Console.current.errorsAreWatched
   }
 
   mutating func update(_ done: Int, of total: Int) {

@@ -8,7 +8,8 @@ final class Generator {
   var options: GenerationOptions
   /// Called with a number of the prompt and news of it.
   var onEvent: ((Int, GenerationEvent) -> Void)?
-  var showsProgress = true
+  /// Show how far prompts are read although standard error is no terminal.
+  var forcesProgress = false
   private let target: Engine
   private let draft: Engine?
 
@@ -61,7 +62,7 @@ final class Generator {
       drafter = try ModelDrafter(engine: draft, contextSize: model.contextSize)
     }
     let loop = try SpeculativeLoop(target: target, drafter: drafter, options: options, cancel: interruption)
-    var bar = ProgressBar("reading", unit: "tokens", isShown: showsProgress)
+    var bar = ProgressBar("reading", unit: "tokens", isForced: forcesProgress)
     loop.onPrefill = { done, total in
       if total > 2048 { bar.update(done, of: total) }
     }
