@@ -30,7 +30,7 @@ enum Formatter {
       let statement = statements[next]
       next += 1
       let indentation = line.prefix { $0 == " " }
-      for comment in statement.leading {
+      for comment in statement.leading where !statement.leading.allSatisfy(\.isEmpty) {
         if comment.isEmpty {
           if let last = output.last, !last.isEmpty { output.append("") }
         } else {
@@ -71,7 +71,7 @@ private struct Scan {
         if code.isEmpty, text.isEmpty { leading.append(comment) } else { behind.append(comment) }
       }
       if code.isEmpty, text.isEmpty {
-        if comment == nil, !leading.isEmpty, leading.last != "" { leading.append("") }
+        if comment == nil, leading.last != "" { leading.append("") }
         continue
       }
       code += text + [UInt8(ascii: " ")]
