@@ -56,16 +56,21 @@ struct OptCommand: ParsableCommand {
   }
 
   func run() throws {
-    let registry = PassRegistry.standard
+    try writeResult(rewrite({ try readSource(file) }, ops: .standard, passes: .standard), to: output)
+  }
+
+  /// What the command prints, over the given ops and passes.
+  func rewrite(_ read: () throws -> SourceBuffer, ops: OpRegistry, passes registry: PassRegistry) throws -> String {
     let console = Console.current
     // The pipeline first: a typing error should not wait for a file to be read.
     let pipeline = try PassPipeline.parse(passes ?? "", registry: registry)
     for name in printBefore + printAfter where registry.make(name) == nil {
       throw unknownName("unknown-pass", "pass", name, registry.names)
     }
-    let module = try ModuleParser.parseVerified(readSource(file))
+    let module = try ModuleParser.parseVerified(read(), registry: ops)
 
     var manager = PassManager()
+    manager.registry = ops
     manager.verifyEach = verifyEach
     manager.passLimit = passLimit
     let dumps = PassDumps(
@@ -86,8 +91,38 @@ struct OptCommand: ParsableCommand {
     if timing { console.writeError(passTiming.report()) }
     if stats { console.writeError(statistics.report()) }
     switch emit {
-    case .tensor: try writeResult(module.text(), to: output)
-    case .plan: try writeResult(KernelPlan(lowering: module, for: cpu.target()).text(), to: output)
+    case .tensor: return module.text()
+    case .plan: return try KernelPlan(lowering: module, for: cpu.target()).text()
+    }
+  }
+}
+
+/// The commands that make a text of a module, for tools that run them on a text in memory: what `DustinTesting` offers
+/// to RUN lines. Plug-ins' tools give the ops and passes that they know.
+public enum ModuleCommands {
+  /// `dustin opt` with its arguments; the file is the given text. Dumps go to `Console.current`.
+  ///
+  /// - Throws: a diagnostic with id `usage` for arguments that the command does not understand.
+  public static func opt(
+    _ arguments: [String], _ input: SourceBuffer, ops: OpRegistry = .standard, passes: PassRegistry = .standard
+  ) throws -> String {
+    try parse(OptCommand.self, arguments).rewrite({ input }, ops: ops, passes: passes)
+  }
+
+  /// `dustin check`: nothing, or every error of the text.
+  public static func check(
+    _ arguments: [String], _ input: SourceBuffer, ops: OpRegistry = .standard
+  ) throws -> String {
+    if let argument = arguments.first { throw DiagnosticError("usage", "check: unexpected argument '\(argument)'") }
+    _ = try ModuleParser.parseVerified(input, registry: ops)
+    return ""
+  }
+
+  private static func parse<Command: ParsableCommand>(_ type: Command.Type, _ arguments: [String]) throws -> Command {
+    do {
+      return try type.parse(arguments)
+    } catch {
+      throw DiagnosticError("usage", "\(type.configuration.commandName ?? ""): \(type.message(for: error))")
     }
   }
 }

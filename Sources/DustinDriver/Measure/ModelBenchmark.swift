@@ -38,14 +38,15 @@ struct ModelBenchmark {
     self.numerics = numerics
     self.runs = runs
     function = role == .target ? "verify" : "draft"
-    engine = try Engine(model: try model.callByCall([function]), team: team)
+    engine = try Engine(model: try model.callByCall([function, "prefill"]), team: team)
   }
 
   /// Reads prompts of the given lengths, and measures steps behind each of the contexts.
   mutating func run(prompts: [Int], contexts: [Int], stepRows: [Int]) throws {
     let longest = max(prompts.max() ?? 1, (contexts.max() ?? 0) + (stepRows.max() ?? 1))
-    let cache = try KVCache(engine.model, positions: longest + (stepRows.max() ?? 1))
-    let tokens = (0..<longest).map { Int32($0 * 7919 % model.config.vocabSize) }
+    // Room for the steps, and for a tile behind the longest context.
+    let cache = try KVCache(engine.model, positions: min(model.contextSize, longest + 512))
+    let tokens = (0..<max(longest, 512)).map { Int32($0 * 7919 % model.config.vocabSize) }
     for length in prompts.sorted() {
       // The long ones take their time and vary little.
       let count = length <= 4096 ? runs : 1
@@ -68,8 +69,11 @@ struct ModelBenchmark {
         // A draft's step makes logits of its last row only.
         let logitRows = function == "verify" ? rows : 1
         add(function, length, rows, median(times), StepCost(model, rows: rows, length: length, logitRows: logitRows))
-        try addShare(function, cache, Array(tokens[..<rows]))
+        try addShare(function, cache, Array(tokens[..<rows]), runs: max(runs, 5))
       }
+      let tile = min(
+        model.compiled.program.function("prefill")?.maxRows ?? 1, cache.limit - cache.length, tokens.count)
+      try addShare("prefill", cache, Array(tokens[..<tile]), runs: 2)
     }
     lines.sort { ($0.what, $0.rows, $0.length) < ($1.what, $1.rows, $1.length) }
   }
@@ -92,10 +96,10 @@ struct ModelBenchmark {
   }
 
   /// Runs the step call by call; the best of a few runs counts for each.
-  private mutating func addShare(_ function: String, _ cache: KVCache, _ tokens: [Int32]) throws {
+  private mutating func addShare(_ function: String, _ cache: KVCache, _ tokens: [Int32], runs: Int) throws {
     let calls = model.plan.calls(of: function) ?? []
     var best = [Double](repeating: .infinity, count: calls.count)
-    for _ in 0..<max(runs, 5) {
+    for _ in 0..<runs {
       for index in calls.indices {
         let time = try timed { _ = try engine.step("\(function)#\(index)", [StepRows(cache, tokens)]) }
         best[index] = min(best[index], time)
