@@ -2,11 +2,13 @@ import CLLVM
 
 // What the machine can do at best, free of any model: the yardstick for the other kernels.
 
-/// Reads this thread's part of the weights once, in order.
+/// Reads this thread's part of the weights once, as four streams side by side: one alone does not keep enough reads under
+/// way.
 ///
-///     for 512 bytes in my part: eight accumulators ^= 64 bytes each; out[thread] = their fold
+///     for 128 bytes in a quarter of my part: in every quarter, two accumulators += 64 bytes each; out[thread] = their sum
 struct ReadKernel: Kernel, Hashable {
   static let blockBytes = 512
+  private static let streams = 4
 
   let blocks: Int
   var name: String { "read_\(blocks)" }
@@ -15,12 +17,17 @@ struct ReadKernel: Kernel, Hashable {
   func emit(_ k: KernelBuilder) {
     let e = k.e
     let lanes = e.vector(e.i32, 16)
-    let memory = k.weights(0)
     let (low, high) = k.share(of: e.int(blocks))
-    let start = [LLVMValue](repeating: e.splatConstant(int: 0, lanes), count: 8)
-    let sums = e.loop(low, high, carried: start) { block, sums in
-      let p = e.at(memory, e.mul(block, Self.blockBytes))
-      return sums.enumerated().map { index, sum in e.add(sum, e.load(lanes, e.at(p, index * 64))) }
+    let memory = e.at(k.weights(0), e.mul(low, Self.blockBytes))
+    let bytes = Self.blockBytes / Self.streams
+    let count = e.sub(high, low)
+    let distance = e.mul(count, bytes)
+    let start = [LLVMValue](repeating: e.splatConstant(int: 0, lanes), count: 2 * Self.streams)
+    let sums = e.loop(e.int(0), count, carried: start) { index, sums in
+      sums.enumerated().map { place, sum in
+        let stream = e.at(memory, e.add(e.mul(distance, place / 2), e.mul(index, bytes)))
+        return e.add(sum, e.load(lanes, e.at(stream, place % 2 * 64)))
+      }
     }
     e.store(sums.dropFirst().reduce(sums[0]) { e.add($0, $1) }, e.at(k.arena(1), e.mul(k.thread, 64)))
   }

@@ -7,8 +7,8 @@ struct BenchCommand: ParsableCommand {
   static let configuration = CommandConfiguration(
     commandName: "bench", abstract: "Measures prefill and decoding as fractions of the machine's limits.",
     discussion: """
-      The limits are measured first, in the same run: memory is read in order, and products are computed in registers.
-      A fraction is the least time that the bytes or operations of a step need, over the time that it took; it can exceed
+      The limits are measured before and after, in the same run: memory is read in order, and products are computed in
+      registers. A fraction is the least time that the bytes or operations of a step need, over the time that it took; it can exceed
       1 where weights or cache lie in the processor's own caches. Medians of several runs; the machine should be idle.
       """)
 
@@ -45,11 +45,13 @@ struct BenchCommand: ParsableCommand {
     let options = try models.machine.loadOptions()
     let pair = try ModelPair.load(target: models.model, draft: models.draftModel, options: options)
     let team = try ThreadTeam(threads: models.machine.threadCount)
-    let limits = try MachineLimits(target: options.target, threads: team.count, runs: runs)
+    func limits() throws -> MachineLimits {
+      try MachineLimits(target: options.target, threads: team.count, runs: max(runs, 20))
+    }
+    let before = try limits()
     var results: [(name: String, benchmark: ModelBenchmark)] = []
     for (model, role) in [(pair.target, ModelRole.target)] + (pair.draft.map { [($0, .draft)] } ?? []) {
-      var benchmark = try ModelBenchmark(
-        model, role, limits: limits, numerics: options.numerics, team: team, runs: runs)
+      var benchmark = try ModelBenchmark(model, role, team: team, runs: runs)
       let stepRows = try numbers(rows, "--rows", from: 1)
       // A context that the model was not made for is left out.
       let most = model.contextSize
@@ -60,7 +62,8 @@ struct BenchCommand: ParsableCommand {
       results.append((role.rawValue, benchmark))
     }
     let report = BenchReport(
-      limits: limits, results: results, numerics: options.numerics, target: options.target, runs: runs)
+      limits: before.best(with: try limits()), results: results, numerics: options.numerics, target: options.target,
+      runs: runs)
     try Console.current.write(json ? report.json.text + "\n" : report.text)
   }
 }
@@ -74,7 +77,7 @@ struct BenchReport {
   let runs: Int
 
   var text: String {
-    var text = "limits of this machine (best of \(runs) runs; buffer \(limits.bufferBytes >> 20) MiB,"
+    var text = "limits of this machine (the best before and after; buffer \(limits.bufferBytes >> 20) MiB,"
     text += " last-level cache \(limits.cacheBytes >> 20) MiB; path \(target))\n\n"
     var machine = TextTable(["threads", "read GB/s", "bf16 GFLOP/s", "f32 GFLOP/s"])
     for rate in limits.rates {
@@ -90,7 +93,7 @@ struct BenchReport {
         table.add([
           line.what, grouped(line.length), grouped(line.rows), fixed(line.seconds * 1e3, 3),
           fixed(Double(line.rows) / line.seconds, 1), fixed(line.cost.bytes / 1e6, 1),
-          fixed(line.cost.operations / 1e9, 3), "\(fixed(100 * line.fraction, 0)) %",
+          fixed(line.cost.operations / 1e9, 3), "\(fixed(100 * fraction(line), 0)) %",
         ])
       }
       text += table.text
@@ -107,6 +110,11 @@ struct BenchReport {
     return text
   }
 
+  /// Least time that the machine needs, over the time taken.
+  private func fraction(_ line: ModelBenchmark.Line) -> Double {
+    line.seconds > 0 ? line.cost.least(limits.all, numerics) / line.seconds : 0
+  }
+
   var json: JSON {
     .object([
       (key: "path", value: .string(target.name)), (key: "numerics", value: .string(numerics.rawValue)),
@@ -120,11 +128,11 @@ struct BenchReport {
             ])
           })
       ),
-      (key: "models", value: .object(results.map { (key: $0.name, value: Self.json($0.benchmark)) })),
+      (key: "models", value: .object(results.map { (key: $0.name, value: json($0.benchmark)) })),
     ])
   }
 
-  private static func json(_ benchmark: ModelBenchmark) -> JSON {
+  private func json(_ benchmark: ModelBenchmark) -> JSON {
     .object([
       (
         key: "steps",
@@ -134,7 +142,7 @@ struct BenchReport {
               (key: "what", value: .string(line.what)), (key: "context", value: .int(line.length)),
               (key: "rows", value: .int(line.rows)), (key: "seconds", value: .double(line.seconds)),
               (key: "bytes", value: .double(line.cost.bytes)), (key: "flop", value: .double(line.cost.operations)),
-              (key: "fraction_of_limit", value: .double(line.fraction)),
+              (key: "fraction_of_limit", value: .double(fraction(line))),
             ])
           })
       ),

@@ -20,6 +20,24 @@ struct MachineLimits {
   /// With all threads of the team.
   var all: Rates { rates[rates.count - 1] }
 
+  /// The best of two measurements, before and after the work that is judged by them: neighbours on the same machine come
+  /// and go.
+  func best(with other: MachineLimits) -> MachineLimits {
+    MachineLimits(
+      rates: zip(rates, other.rates).map { a, b in
+        Rates(
+          threads: a.threads, readBytes: max(a.readBytes, b.readBytes), bf16: max(a.bf16, b.bf16),
+          f32: max(a.f32, b.f32)
+        )
+      }, bufferBytes: bufferBytes, cacheBytes: cacheBytes)
+  }
+
+  private init(rates: [Rates], bufferBytes: Int, cacheBytes: Int) {
+    self.rates = rates
+    self.bufferBytes = bufferBytes
+    self.cacheBytes = cacheBytes
+  }
+
   /// - Parameter runs: the best of so many is taken: a limit is what is possible.
   init(target: CPUTarget, threads: Int, runs: Int) throws {
     cacheBytes = lastLevelCacheBytes()

@@ -9,8 +9,6 @@ struct ModelBenchmark {
     let rows: Int
     let seconds: Double
     let cost: StepCost
-    /// Least time that the machine needs, over the time taken.
-    let fraction: Double
   }
   struct Share {
     let what: String
@@ -22,20 +20,13 @@ struct ModelBenchmark {
   private(set) var shares: [Share] = []
 
   private let model: LoadedModel
-  private let limits: MachineLimits
-  private let numerics: NumericsChoice
   private let runs: Int
   /// The function of a step: `verify` of a target, `draft` of a draft.
   private let function: String
   private let engine: Engine
 
-  init(
-    _ model: LoadedModel, _ role: ModelRole, limits: MachineLimits, numerics: NumericsChoice, team: ThreadTeam,
-    runs: Int
-  ) throws {
+  init(_ model: LoadedModel, _ role: ModelRole, team: ThreadTeam, runs: Int) throws {
     self.model = model
-    self.limits = limits
-    self.numerics = numerics
     self.runs = runs
     function = role == .target ? "verify" : "draft"
     engine = try Engine(model: try model.callByCall([function, "prefill"]), team: team)
@@ -89,10 +80,7 @@ struct ModelBenchmark {
   }
 
   private mutating func add(_ what: String, _ length: Int, _ rows: Int, _ time: Double, _ cost: StepCost) {
-    lines.append(
-      Line(
-        what: what, length: length, rows: rows, seconds: time, cost: cost,
-        fraction: time > 0 ? cost.least(limits.all, numerics) / time : 0))
+    lines.append(Line(what: what, length: length, rows: rows, seconds: time, cost: cost))
   }
 
   /// Runs the step call by call; the best of a few runs counts for each.
