@@ -2,9 +2,9 @@
 import PackageDescription
 
 #if canImport(Glibc)
-import Glibc
+  import Glibc
 #elseif canImport(Musl)
-import Musl
+  import Musl
 #endif
 
 /// The LLVM that the distribution ships. `llvm-dev` makes /usr/include/llvm-c -> ../lib/llvm-NN/include/llvm-c,

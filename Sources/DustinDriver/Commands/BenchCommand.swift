@@ -7,8 +7,8 @@ struct BenchCommand: ParsableCommand {
   static let configuration = CommandConfiguration(
     commandName: "bench", abstract: "Measures prefill and decoding as fractions of the machine's limits.",
     discussion: """
-      The limits are measured before and after, in the same run: memory is read in order, and products are computed in
-      registers. A fraction is the least time that the bytes or operations of a step need, over the time that it took; it can exceed
+      The limits are measured before and after, in the same run: memory is read in order, and products are computed in \
+      registers. A fraction is the least time that the bytes or operations of a step need, over the time that it took; it can exceed \
       1 where weights or cache lie in the processor's own caches. Medians of several runs; the machine should be idle.
       """)
 

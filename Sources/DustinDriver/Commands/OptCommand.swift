@@ -8,7 +8,7 @@ struct OptCommand: ParsableCommand {
   static let configuration = CommandConfiguration(
     commandName: "opt", abstract: "Rewrites a module with passes.",
     discussion: """
-      A pipeline is a list of passes with options, 'canonicalize,derive{as=verify rows=all},cse'; it may name pipelines.
+      A pipeline is a list of passes with options, 'canonicalize,derive{as=verify rows=all},cse'; it may name pipelines. \
       Dumps, timings and counters go to standard error. Input is never overwritten unless -o names it.
       """)
 

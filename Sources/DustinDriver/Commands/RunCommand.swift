@@ -6,51 +6,70 @@ struct RunCommand: ParsableCommand {
   static let configuration = CommandConfiguration(
     commandName: "run", abstract: "Continues a text, with a draft model faster.",
     discussion: """
-      Text goes to standard output as it comes, figures to standard error. Without --temp the most probable token is
-      taken; a draft never changes what comes out.
+      Text goes to standard output as it comes, figures to standard error. Without --temp the most probable token is \
+      taken, and a draft changes nothing but the speed; with --temp it changes no probability.
       """)
 
   @OptionGroup var models: ModelOptions
 
-  @Option(name: [.customShort("p"), .long], parsing: .unconditional, help: "The text to continue.")
+  @Option(
+    name: [.customShort("p"), .long], parsing: .unconditional,
+    help: ArgumentHelp("The text to continue.", valueName: "text"))
   var prompt: String?
-  @Option(name: .shortAndLong, help: "A file with the text to continue; '-' is standard input.")
+  @Option(
+    name: .shortAndLong,
+    help: ArgumentHelp("A file with the text to continue; '-' is standard input.", valueName: "file"))
   var file: String?
-  @Option(help: "A file with a JSON array of token ids to continue.")
+  @Option(help: ArgumentHelp("A file with a JSON array of token ids to continue.", valueName: "file"))
   var promptIds: String?
-  @Option(parsing: .unconditional, help: "Reads only the first tokens of the prompt.")
+  @Option(parsing: .unconditional, help: ArgumentHelp("Reads only the first tokens of the prompt.", valueName: "n"))
   var promptLimit: Int?
   @Option(
     help: ArgumentHelp(
       "A file of prompts, one JSON object a line: 'prompt' or 'prompt_ids', 'id', 'max_new_tokens'.",
-      discussion: "One JSON object a line comes out, in the same order."))
+      discussion: "One JSON object a line comes out, in the same order.", valueName: "file"))
   var prompts: String?
 
   @Option(
     name: [.customShort("n"), .customLong("predict"), .customLong("n-predict")], parsing: .unconditional,
-    help: "Most new tokens; 0 only reads the prompt.")
+    help: ArgumentHelp("Most new tokens; 0 only reads the prompt.", valueName: "n"))
   var count = 128
   @Option(
     name: [.customShort("c"), .customLong("ctx-size")], parsing: .unconditional,
-    help: "Most tokens of prompt and answer together; default: what fits, up to the model's limit.")
+    help: ArgumentHelp(
+      "Most tokens of prompt and answer together; default: what fits, up to the model's limit.", valueName: "n"))
   var contextSize: Int?
-  @Option(parsing: .unconditional, help: "Tokens that the draft proposes a round; 0 decodes without it.")
+  @Option(
+    parsing: .unconditional,
+    help: ArgumentHelp("Tokens that the draft proposes a round; 0 decodes without it.", valueName: "n"))
   var draftMax = 4
-  @Option(parsing: .unconditional, help: "Prompts of --prompts that run at the same time.")
+  @Option(
+    parsing: .unconditional, help: ArgumentHelp("Prompts of --prompts that run at the same time.", valueName: "n"))
   var batchSize = 16
 
-  @Option(name: .customLong("temp"), parsing: .unconditional, help: "Temperature; 0 takes the most probable token.")
+  @Option(
+    name: .customLong("temp"), parsing: .unconditional,
+    help: ArgumentHelp("Temperature; 0 takes the most probable token.", valueName: "x"))
   var temperature: Float = 0
-  @Option(parsing: .unconditional, help: "Samples from the k most probable tokens only; 0: from all.")
+  @Option(
+    parsing: .unconditional,
+    help: ArgumentHelp("Samples from the k most probable tokens only; 0: from all.", valueName: "k"))
   var topK = 0
-  @Option(parsing: .unconditional, help: "Samples from the most probable tokens that reach this sum; 1: from all.")
+  @Option(
+    parsing: .unconditional,
+    help: ArgumentHelp("Samples from the most probable tokens that reach this sum; 1: from all.", valueName: "x"))
   var topP: Float = 1
-  @Option(parsing: .unconditional, help: "Samples from tokens with this share of the best one's probability.")
+  @Option(
+    parsing: .unconditional,
+    help: ArgumentHelp("Samples from tokens with this share of the best one's probability.", valueName: "x"))
   var minP: Float = 0
-  @Option(name: .shortAndLong, parsing: .unconditional, help: "Seed of the random numbers.")
+  @Option(
+    name: .shortAndLong, parsing: .unconditional, help: ArgumentHelp("Seed of the random numbers.", valueName: "n"))
   var seed: UInt64 = 0
 
-  @Option(parsing: .unconditionalSingleValue, help: "Ends the text before this string; may be repeated.")
+  @Option(
+    parsing: .unconditionalSingleValue,
+    help: ArgumentHelp("Ends the text before this string; may be repeated.", valueName: "text"))
   var stop: [String] = []
   @Flag(help: "Goes on behind the tokens that end a text.")
   var ignoreEos = false
@@ -62,7 +81,9 @@ struct RunCommand: ParsableCommand {
   var quiet = false
   @Flag(help: "Shows how far a long prompt is read although standard error is no terminal.")
   var progress = false
-  @Option(help: "Writes the logits behind the prompt: little-endian f32, one per token of the vocabulary.")
+  @Option(
+    help: ArgumentHelp(
+      "Writes the logits behind the prompt: little-endian f32, one per token of the vocabulary.", valueName: "file"))
   var logits: String?
   @Option(
     help: ArgumentHelp(

@@ -13,8 +13,8 @@ struct ExactCommand: ParsableCommand {
   static let configuration = CommandConfiguration(
     commandName: "exact", abstract: "Compares a target with reference outputs of another implementation.",
     discussion: """
-      In f32 the logits behind every prompt must agree within 1e-3 and all greedy tokens must be equal. The fast path's
-      tokens must be equal up to the first place where the reference's two best logits are closer than twice the largest
+      In f32 the logits behind every prompt must agree within 1e-3 and all greedy tokens must be equal. The fast path's \
+      tokens must be equal up to the first place where the reference's two best logits are closer than twice the largest \
       difference between the fast path's and the f32 path's logits along the reference tokens.
       """)
 
@@ -55,7 +55,7 @@ struct LosslessCommand: ParsableCommand {
   static let configuration = CommandConfiguration(
     commandName: "lossless", abstract: "Compares greedy speculative decoding with plain decoding, bit for bit.",
     discussion: """
-      Tokens, and the keys and values in the cache, must be equal for any number of drafted tokens, batch, threads and
+      Tokens, and the keys and values in the cache, must be equal for any number of drafted tokens, batch, threads and \
       draft. 0.5k: 144 combinations; 8k: 24 that hold every pair of values; 32k: six. Prompts are read once.
       """)
 

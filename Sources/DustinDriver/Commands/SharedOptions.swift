@@ -6,11 +6,11 @@ extension NumericsChoice: ExpressibleByArgument {}
 
 /// Flags of every command that runs a model.
 struct ModelOptions: ParsableArguments {
-  @Option(name: [.short, .long], help: "The target: a Hugging Face model directory.")
+  @Option(name: [.short, .long], help: ArgumentHelp("The target: a Hugging Face model directory.", valueName: "dir"))
   var model: String
   @Option(
     name: [.customLong("md", withSingleDash: true), .customLong("draft-model"), .customLong("model-draft")],
-    help: "The draft: a smaller model with the same tokenizer.")
+    help: ArgumentHelp("The draft: a smaller model with the same tokenizer.", valueName: "dir"))
   var draftModel: String?
   @OptionGroup var machine: MachineOptions
 
@@ -27,7 +27,8 @@ struct MachineOptions: ParsableArguments {
   @Option(help: "CPU path: auto, avx512-bf16 or generic (AVX2).")
   var cpu = CPUChoice.auto
   @Option(
-    name: .shortAndLong, parsing: .unconditional, help: "Threads; default: one for each core that the process may use.")
+    name: .shortAndLong, parsing: .unconditional,
+    help: ArgumentHelp("Threads; default: one for each core that the process may use.", valueName: "n"))
   var threads: Int?
   @Flag(help: .hidden)
   var verifyEach = false
