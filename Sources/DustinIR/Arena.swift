@@ -13,7 +13,12 @@ public enum Arena {
     guard type.rank > 1 else { return type.element.byteCount }
     var count = 1
     for dim in type.shape.dropFirst() { count = product(count, dim.fixedValue ?? 0) }
-    return product((count + 63) / 64 * 64, type.element.byteCount)
+    return rowBytes(columns: count, elementBytes: type.element.byteCount)
+  }
+
+  /// The same for a matrix of so many columns.
+  public static func rowBytes(columns: Int, elementBytes: Int) -> Int {
+    product((columns + 63) / 64 * 64, elementBytes)
   }
 
   /// Bytes of a row tensor with the most rows that a step may have; the first extent is `T` (one row per token) or 1

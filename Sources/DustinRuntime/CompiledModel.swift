@@ -53,6 +53,7 @@ final class CompiledFunction {
   let positions: ArenaPort?
   let results: [ArenaPort]
   let isExact: Bool
+  private let tokenLimit: Int
 
   fileprivate init(_ function: Program.Function, of program: Program) throws {
     guard 1...Int(Int32.max) ~= function.maxRows else {
@@ -61,6 +62,7 @@ final class CompiledFunction {
     name = function.name
     maxRows = function.maxRows
     isExact = function.isExact
+    tokenLimit = function.tokenLimit
     var ids: ArenaPort?
     var positions: ArenaPort?
     for port in function.arguments {
@@ -81,6 +83,7 @@ final class CompiledFunction {
     self.ids = ids
     self.positions = positions
     results = try function.results.compactMap { try ArenaPort($0, in: function, of: program) }
+    try function.validateTable(kernels: program.kernelCount)
     table = .allocate(capacity: max(function.table.count, 1))
     table.initialize(repeating: 0)
     for (index, word) in function.table.enumerated() { table[index] = word }
@@ -88,6 +91,9 @@ final class CompiledFunction {
   }
 
   deinit { table.deallocate() }
+
+  /// Tokens that the function can be given: as many as its table holds, and no more than it has logits for.
+  var vocabulary: Int { min(tokenLimit, results.first { $0.name == "logits" }?.count ?? Int(Int32.max)) }
 
   /// - Throws: `DiagnosticError` with id `port` that names the results there are.
   func result(_ name: String) throws -> (index: Int, port: ArenaPort) {
@@ -131,6 +137,19 @@ struct ArenaPort {
       self.count = count
       self.element = element
       self.perSequence = perSequence
+    }
+  }
+}
+
+extension Program.Function {
+  /// Calls one behind the other, each of a kernel that exists, and the last ends with the table: emitted code trusts that.
+  fileprivate func validateTable(kernels: Int) throws {
+    var next = 0
+    while next < table.count {
+      guard table.count - next >= 3, table[next] >= 0, table[next] < kernels, 0...1 ~= table[next + 1],
+        table[next + 2] >= 0, table[next + 2] <= table.count - next - 3
+      else { throw DiagnosticError("program", "the call table of function '\(name)' is damaged at word \(next)") }
+      next += 3 + Int(table[next + 2])
     }
   }
 }

@@ -195,7 +195,7 @@ public final class Engine {
     step.pointee.sequence_count = Int32(pieces.count)
     step.pointee.rows = Int32(row)
     step.pointee.threads = Int32(team.count)
-    step.pointee.wait = { _ = sched_yield() }
+    step.pointee.wait = { giveCoreAway() }
     step.pointee.thread_scratch = scratch.base.assumingMemoryBound(to: UInt8.self)
     step.pointee.scratch_bytes = Int64(scratchBytes)
     step.pointee.arrived = 0
@@ -255,11 +255,6 @@ public final class Engine {
       }
     }
   }
-}
-
-extension CompiledFunction {
-  /// Tokens that the function can be given: as many as it has logits for, if it has logits.
-  var vocabulary: Int { results.first { $0.name == "logits" }?.count ?? Int(Int32.max) }
 }
 
 /// What a step left, until the engine's next call.

@@ -54,6 +54,14 @@ public final class ThreadTeam: Sendable {
   }
 }
 
+/// What a thread does that has spun at a barrier for about 25 µs: somebody else needs its core, perhaps the very thread
+/// that it waits for. Yielding is the cheaper way, but leaves two threads on one core for as long as they yield to each
+/// other; a thread that wakes from a sleep is put on an idle core, so every 64th call sleeps.
+func giveCoreAway() {
+  if waits.wrappingAdd(1, ordering: .relaxed).newValue % 64 == 0 { usleep(20) } else { sched_yield() }
+}
+private let waits = Atomic<Int>(0)
+
 /// What the threads share; it outlives the team until the last worker has left.
 final class TeamState: @unchecked Sendable {
   // Sendable: `call` and `context` are written before `epoch` is raised and read after it is seen; `threads` belongs to

@@ -15,7 +15,7 @@ public struct Program: Sendable, Equatable {
       case cache(region: Int)
     }
     public var name: String
-    /// `plain`, `cache`, `row`, `round` or `static` (DESIGN §3).
+    /// `plain`, `cache`, `row`, `round` or `static` (what becomes of the value at commit).
     public var role: String
     public var place: Place
 
@@ -36,9 +36,12 @@ public struct Program: Sendable, Equatable {
     public var results: [Port]
     /// False when a pass made the function approximate.
     public var isExact: Bool
+    /// Token ids must be below this: rows of the smallest table that they look up.
+    public var tokenLimit: Int
 
     public init(
-      name: String, maxRows: Int, table: [Int64], arguments: [Port], results: [Port], isExact: Bool
+      name: String, maxRows: Int, table: [Int64], arguments: [Port], results: [Port], isExact: Bool,
+      tokenLimit: Int = Int(Int32.max)
     ) {
       self.name = name
       self.maxRows = maxRows
@@ -46,6 +49,7 @@ public struct Program: Sendable, Equatable {
       self.arguments = arguments
       self.results = results
       self.isExact = isExact
+      self.tokenLimit = tokenLimit
     }
   }
 
@@ -71,6 +75,8 @@ public struct Program: Sendable, Equatable {
   }
 
   public var functions: [Function]
+  /// Kernels that the code has; the tables call them by number.
+  public var kernelCount: Int
   public var cacheRegions: [CacheRegion]
   public var arenaBytes: Int
   /// Bytes of packed weights.
@@ -82,10 +88,11 @@ public struct Program: Sendable, Equatable {
   public var partialHeads: Int
 
   public init(
-    functions: [Function], cacheRegions: [CacheRegion], arenaBytes: Int, weightBytes: Int,
+    functions: [Function], kernelCount: Int, cacheRegions: [CacheRegion], arenaBytes: Int, weightBytes: Int,
     scratchBytesPerThread: Int, partialBytes: Int, partialHeads: Int
   ) {
     self.functions = functions
+    self.kernelCount = kernelCount
     self.cacheRegions = cacheRegions
     self.arenaBytes = arenaBytes
     self.weightBytes = weightBytes

@@ -43,6 +43,7 @@ struct FakeModel {
       Program.Function(
         name: name, maxRows: maxRows,
         table: [
+          0, 0, 8,  // one call of the only kernel, with eight arguments
           Int64(vocabulary), Int64(rows * 64), Int64(logitsAt), Int64(agreement), Int64(voice), Int64(levels),
           Int64(height.bitPattern), perSequence ? 1 : 0,
         ],
@@ -68,7 +69,7 @@ struct FakeModel {
         function("prefill", prefillRows, perSequence: true), function("draft", maxRows, perSequence: true),
         function("verify", maxRows, perSequence: false),
       ],
-      cacheRegions: Self.regions, arenaBytes: logitsAt + rows * vocabulary * 4, weightBytes: 0,
+      kernelCount: 1, cacheRegions: Self.regions, arenaBytes: logitsAt + rows * vocabulary * 4, weightBytes: 0,
       scratchBytesPerThread: 64, partialBytes: 24, partialHeads: 2)
   }
 }
@@ -109,7 +110,7 @@ private func leaveWords(_ step: UnsafeMutablePointer<dustin_step>) {
 
 let fakeEntry: dustin_entry = { step, thread in
   guard let step else { return }
-  let table = step.pointee.table!
+  let table = step.pointee.table! + 3
   let arena = UnsafeMutableRawPointer(step.pointee.arena!)
   let (vocabulary, posAt, logitsAt) = (Int(table[0]), Int(table[1]), Int(table[2]))
   let (agreement, voice, levels) = (UInt64(table[3]), UInt64(table[4]), UInt64(table[5]))
@@ -117,7 +118,7 @@ let fakeEntry: dustin_entry = { step, thread in
   let perSequence = table[7] == 1
   let threads = Int64(step.pointee.threads)
   let count = Int(step.pointee.sequence_count)
-  precondition(Int(step.pointee.table_count) == 8 && Int64(step.pointee.threads) > thread)
+  precondition(Int(step.pointee.table_count) == 11 && Int64(step.pointee.threads) > thread)
 
   for index in 0..<count where Int64(index) % threads == thread {
     let s = step.pointee.sequences[index]

@@ -10,7 +10,7 @@ enum { DUSTIN_BLOCK = 16, DUSTIN_GROUP = 64, DUSTIN_CHUNK = 1024 };
 // One sequence's share of a step. Its rows are rows row0 … row0+rows-1 of the step and take the positions
 // length … length+rows-1 of its cache.
 typedef struct dustin_sequence {
-  uint8_t *cache;    // the sequence's KV memory, zeroed when it was made; layout: dustin_cache_layout in the program
+  uint8_t *cache;    // the sequence's KV memory, zeroed when it was made; layout: Program.CacheRegion
   int64_t capacity;  // positions that the cache can hold; a multiple of DUSTIN_GROUP
   int32_t row0;
   int32_t rows;
@@ -22,7 +22,7 @@ typedef struct dustin_sequence {
 typedef struct dustin_step {
   uint8_t *arena;                    // activations; offsets come from the call table; 64-byte aligned
   const uint8_t *weights;            // packed weights; 64-byte aligned
-  uint8_t *partials;                 // scratch for split attention: partial_rows * partial_bytes
+  uint8_t *partials;                 // scratch for split attention: a state per (row, query head, chunk)
   const int64_t *table;              // the function's call table
   const dustin_sequence *sequences;
   int64_t table_count;               // int64 words in the table

@@ -26,8 +26,8 @@ struct MatmulKernel: Kernel, Hashable {
 
   var units: Int { (k + dot.unit - 1) / dot.unit }
   var panels: Int { ((isSwiGLU ? 2 * n : n) + Self.panel - 1) / Self.panel }
-  var xRowBytes: Int { (k + 63) / 64 * 64 * (dot == .bf16Dot || dot == .bf16FMA ? 2 : 4) }
-  private var outRowBytes: Int { (n + 63) / 64 * 64 * output.byteCount }
+  private var xRowBytes: Int { rowBytes(k, dot == .bf16Dot || dot == .bf16FMA ? .bf16 : .f32) }
+  private var outRowBytes: Int { rowBytes(n, output) }
 
   var name: String {
     var parts = ["matmul", dot.rawValue, "k\(k)", "n\(n)"]

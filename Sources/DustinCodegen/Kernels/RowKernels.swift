@@ -1,7 +1,10 @@
 import CLLVM
+import DustinIR
 
 /// Distance of two arena rows of `count` values.
-func rowBytes(_ count: Int, _ element: FloatElement) -> Int { (count + 63) / 64 * 64 * element.byteCount }
+func rowBytes(_ count: Int, _ element: FloatElement) -> Int {
+  Arena.rowBytes(columns: count, elementBytes: element.byteCount)
+}
 
 /// Token ids to rows of a table that is packed as a matmul's weights (tied embeddings are stored once).
 ///

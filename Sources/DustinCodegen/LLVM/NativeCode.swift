@@ -19,8 +19,9 @@ public final class NativeCode: @unchecked Sendable {
     defer { LLVMDisposeTargetMachine(machine) }
     try LLVMSetup.optimise(emitter.module, machine)
 
-    let builder = LLVMOrcCreateLLJITBuilder()
-    let jitMachine = LLVMOrcJITTargetMachineBuilderCreateFromTargetMachine(try LLVMSetup.machine(for: plan.target))
+    let codeMachine = try LLVMSetup.machine(for: plan.target)
+    let builder = LLVMOrcCreateLLJITBuilder()  // consumed by LLVMOrcCreateLLJIT, as is the machine
+    let jitMachine = LLVMOrcJITTargetMachineBuilderCreateFromTargetMachine(codeMachine)
     LLVMOrcLLJITBuilderSetJITTargetMachineBuilder(builder, jitMachine)
     var jit: LLVMOrcLLJITRef?
     try LLVMSetup.check(LLVMOrcCreateLLJIT(&jit, builder))
@@ -33,13 +34,13 @@ public final class NativeCode: @unchecked Sendable {
       guard let pointer = UnsafeRawPointer(bitPattern: UInt(address)) else { throw llvmError("no entry") }
       entry = unsafeBitCast(pointer, to: dustin_entry.self)
     } catch {
-      LLVMOrcDisposeLLJIT(jit)
+      LLVMConsumeError(LLVMOrcDisposeLLJIT(jit))
       throw error
     }
     self.jit = jit
   }
 
-  deinit { LLVMOrcDisposeLLJIT(jit) }
+  deinit { LLVMConsumeError(LLVMOrcDisposeLLJIT(jit)) }
 }
 
 func llvmError(_ message: String) -> DiagnosticError { DiagnosticError("llvm", "LLVM: \(message)") }
@@ -188,7 +189,7 @@ extension KernelPlan {
           let spins: LLVMValue = LLVMBuildPhi(e.builder, e.i64, "spins")
           e.intrinsic("llvm.x86.sse2.pause", [])
           let next = e.add(spins, 1)
-          e.ifTrue(e.compare(e.and(next, 0x1ff), LLVMIntEQ, e.int(0))) {
+          e.ifTrue(e.compare(e.and(next, 0x7ff), LLVMIntEQ, e.int(0))) {
             let wait = e.loadPointer(step, KernelBuilder.offset(\.wait))
             let type = LLVMPointerType(e.functionType([]), 0)
             e.call(LLVMBuildBitCast(e.builder, wait, type, ""), [], [])

@@ -39,6 +39,7 @@ public struct LimitsProgram {
     plan.program.arenaBytes = firstPlace + threads * 256
     plan.program.weightBytes = blocks * ReadKernel.blockBytes
     plan.program.scratchBytesPerThread = 64
+    plan.program.kernelCount = plan.kernels.count
     output = Compiler.Output(plan: plan, code: try NativeCode(plan))
     self.operations = operations
   }

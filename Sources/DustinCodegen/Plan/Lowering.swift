@@ -16,7 +16,11 @@ extension KernelPlan {
       try lowering.run()
       self = lowering.plan
     }
+    program.kernelCount = kernels.count
     program.weightBytes = weights.byteCount
+    for size in [program.arenaBytes, program.weightBytes] where size >= Arena.largestByteCount {
+      throw DiagnosticError("program-size", "the module needs more memory than any machine has")
+    }
     program.scratchBytesPerThread = ((kernels.map(\.scratchBytes).max() ?? 0) + 63) / 64 * 64 + 64
   }
 }
@@ -35,6 +39,7 @@ struct FunctionLowering {
   /// Weights under a `cast`: the element type that they are packed in.
   private var weightCasts: [Value: (global: Global, element: ElementType)] = [:]
   private var arenaEnd = 0
+  private var tokenLimit = Int(Int32.max)
 
   init(_ module: Module, _ function: Function, _ plan: KernelPlan) throws {
     self.module = module
@@ -69,7 +74,8 @@ struct FunctionLowering {
     }
     guard dim % 16 == 0, dim > 0 else {
       throw DiagnosticError(
-        "head-dim", "'%\(value.name)': compiled attention needs a head dim that 16 divides, not \(dim)")
+        "head-dim", "compiled attention needs a head dim that 16 divides; this model's heads hold \(dim) values each",
+        notes: [.note("the interpreter runs any head dim")])
     }
     return Program.CacheRegion(isKeys: isKeys, heads: heads, dim: dim, element: element)
   }
@@ -91,7 +97,8 @@ struct FunctionLowering {
       Program.Function(
         name: function.name, maxRows: maxRows, table: table,
         arguments: try ports(function.arguments, function.argumentRoles),
-        results: try ports(function.returns, function.returnRoles), isExact: function.fidelity == .exact))
+        results: try ports(function.returns, function.returnRoles), isExact: function.fidelity == .exact,
+        tokenLimit: tokenLimit))
     plan.program.arenaBytes = max(plan.program.arenaBytes, arenaEnd)
   }
 
@@ -119,7 +126,7 @@ struct FunctionLowering {
         op, x: op.operands[0], gain: op[group: "weight"][0], output: element(op.result), out: offset(op.result))
     case "linear": try lowerLinear(op)
     case "add", "mul", "silu", "cast", "slice", "last_row": try lowerElementwise(op)
-    case "reshape": offsets[op.result] = try offset(op.operands[0])
+    case "reshape": try lowerReshape(op)
     case "rope": try lowerRope(op)
     case "append": try lowerAppend(op)
     case "rope_append": try lowerRopeAppend(op)
@@ -134,18 +141,16 @@ struct FunctionLowering {
     if case .array(let list)? = op.attributes["at"] {
       places = list.compactMap { if case .int(let offset) = $0 { offset } else { nil } }
     }
-    for result in op.results where !isCache(op, result) {
+    for result in op.results where !result.isCache {
       guard !places.isEmpty else { throw unsupported("'%\(result.name)' has no place in the arena", op) }
       let offset = places.removeFirst()
-      guard offset >= 0, offset % Arena.alignment == 0 else {
-        throw unsupported("the place \(offset) is not aligned", op)
+      guard 0..<Arena.largestByteCount ~= offset, offset % Arena.alignment == 0 else {
+        throw unsupported("\(offset) is not a place in the arena", op)
       }
+      guard result.type.rank > 1 else { throw unsupported("'%\(result.name)' is one number a row", op) }
       offsets[result] = offset
       arenaEnd = max(arenaEnd, offset + Arena.byteCount(result.type, maxRows: maxRows))
     }
-  }
-  private func isCache(_ op: Operation, _ value: Value) -> Bool {
-    op.name == "append" || (op.name == "rope_append" && value !== op.results[0])
   }
 
   private mutating func call(_ kernel: any Kernel, _ arguments: [KernelPlan.Argument], _ op: Operation) {
@@ -155,6 +160,7 @@ struct FunctionLowering {
   private mutating func lowerEmbed(_ op: Operation) throws {
     let (global, packed) = try weight(op[group: "weight"][0])
     let table = try matrix([global], packed, interleaved: false)
+    tokenLimit = min(tokenLimit, global.type.shape[0].fixedValue ?? 0)
     let kernel = EmbedKernel(columns: try columns(op.result), table: packed)
     call(kernel, [.arena(try offset(op.operands[0])), .weights(table), .arena(try offset(op.result))], op)
   }
@@ -169,7 +175,9 @@ struct FunctionLowering {
     var x = try offset(op.operands[0])
     var rows = try element(op.operands[0])
     if let gain = op[group: "norm"].first, let type = Arena.scratchType(of: op) {
-      guard let scratch = op.attributes.int("scratch") else { throw unsupported("the normed rows have no place", op) }
+      guard let scratch = op.attributes.int("scratch"), 0..<Arena.largestByteCount ~= scratch else {
+        throw unsupported("the normed rows have no place", op)
+      }
       rows = type.element == .bf16 ? .bf16 : .f32
       arenaEnd = max(arenaEnd, scratch + Arena.byteCount(type, maxRows: maxRows))
       try emitNorm(op, x: op.operands[0], gain: gain, output: rows, out: scratch)
@@ -200,7 +208,19 @@ struct FunctionLowering {
     call(kernel, arguments, op)
   }
 
+  /// An alias: the rows stay where they are.
+  private mutating func lowerReshape(_ op: Operation) throws {
+    let (from, to) = (op.operands[0].type, op.result.type)
+    guard Arena.rowBytes(from) == Arena.rowBytes(to) else {
+      throw unsupported("rows of \(from) and \(to) do not lie alike", op)
+    }
+    offsets[op.result] = try offset(op.operands[0])
+  }
+
   private mutating func lowerElementwise(_ op: Operation) throws {
+    guard op.name != "last_row" || domain(op.operands[0]) == .tokens else {
+      throw unsupported("there is one row a sequence already", op)
+    }
     let function: ElementwiseKernel.Function =
       switch op.name {
       case "add": .add

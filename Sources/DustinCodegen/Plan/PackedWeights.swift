@@ -44,7 +44,7 @@ struct WeightLayout {
     let offset = byteCount
     offsets[weight] = offset
     entries.append((weight, offset))
-    byteCount += weight.byteCount
+    byteCount = min(byteCount + min(weight.byteCount, Arena.largestByteCount), Arena.largestByteCount)
     return offset
   }
 }

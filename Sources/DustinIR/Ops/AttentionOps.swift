@@ -51,8 +51,8 @@ extension OpDefinition {
     name: "attend", summary: "Causal attention of the step's rows over a cache that already holds them.",
     meaning: """
       row t reads positions 0 … L+t (L committed ones before the step); query head h reads KV head h / (H / KV)
-      s_j = scale * sum_d q[t, h, d] * k[j, d];  p = softmax(s), each p_j rounded to `probs` before the next line
-      y[t, h, d] = sum_j p_j * v[j, d], rounded to the result's element type
+      s_j = scale * sum_d q[t, h, d] * k[j, d];  e_j = exp(s_j - m), m = max_j s_j (compiled code: the maximum so far)
+      y[t, h, d] = sum_j round(e_j) * v[j, d] / sum_j e_j, round to `probs`; rounded to the result's element type
       """,
     operandGroups: [
       OperandGroupSpec("", 1...1, "q: [T, H, D], of the cache's element type"),
@@ -73,6 +73,8 @@ extension OpDefinition {
     try rule(cache[0].rank == 3, "a cache must be [L, KV, D], not \(cache[0])")
     try rule(q.element == cache[0].element, "q is \(q.element.rawValue), the cache \(cache[0].element.rawValue)")
     try rule(q.shape[2] == cache[0].shape[2], "heads of \(q.shape[2]) do not fit the cache \(cache[0])")
+    let scale = op.attributes.float("scale") ?? 1
+    try rule(scale > 0, "the scale \(scale) must be positive")
     let heads = try fixed(q.shape[1], "the heads of \(q)")
     let groups = try fixed(cache[0].shape[1], "the heads of \(cache[0])")
     try rule(groups > 0 && heads % groups == 0, "\(heads) query heads cannot share \(groups) KV heads")

@@ -195,7 +195,9 @@ struct FunctionVerifier {
 
   /// Every result that is rows has a place in the arena, and scratch rows where the kernels need them.
   private mutating func checkPlaces(_ operation: Operation, _ index: Int) {
-    func isPlace(_ offset: Int) -> Bool { offset >= 0 && offset % Arena.alignment == 0 }
+    func isPlace(_ offset: Int) -> Bool {
+      0..<Arena.largestByteCount ~= offset && offset % Arena.alignment == 0
+    }
     let rows = operation.results.count { $0.isRows }
     var places: [Int]?
     if case .array(let values)? = operation.attributes["at"] {
