@@ -63,6 +63,12 @@ final class SelfcheckTests: XCTestCase {
     try check(combinations, cpu: .host(), numerics: .fast)
   }
 
+  /// A subset that holds every pair of two of these, behind prompts of 8k. That of 32k is left to
+  /// `dustin selfcheck lossless --length 32k`.
+  func testSpeculativeDecodingIsLosslessBehindLongPrompts() throws {
+    try check(LosslessCheck.combinations(for: .eight), cpu: .host(), numerics: .fast, length: .eight)
+  }
+
   func testSpeculativeDecodingIsLosslessInF32AndOnTheGenericPath() throws {
     let some = LosslessCheck.combinations(for: .half).filter { $0.gamma == 4 && $0.batch == 3 }
     try check(some, cpu: .host(), numerics: .f32)
@@ -84,13 +90,16 @@ final class SelfcheckTests: XCTestCase {
     }
   }
 
-  private func check(_ combinations: [LosslessCheck.Combination], cpu: CPUTarget, numerics: NumericsChoice) throws {
+  private func check(
+    _ combinations: [LosslessCheck.Combination], cpu: CPUTarget, numerics: NumericsChoice,
+    length: LosslessCheck.Length = .half
+  ) throws {
     var options = LoadOptions(target: cpu)
     options.numerics = numerics
     let pair = try ModelPair.load(target: target, draft: draft, options: options)
-    let book = Array(try readFile("\(root)/examples/books/the-sea-wolf.txt").prefix(60_000))
+    let book = Array(try readFile("\(root)/examples/books/the-sea-wolf.txt").prefix(600_000))
     let text = try XCTUnwrap(pair.tokenizer).encode(book)
-    let check = try LosslessCheck(pair: pair, text: text, length: .half, newTokens: 40, combinations: combinations)
+    let check = try LosslessCheck(pair: pair, text: text, length: length, newTokens: 40, combinations: combinations)
     for combination in combinations {
       let outcome = try check.run(combination)
       XCTAssertEqual(outcome.faults, [], "\(combination)")

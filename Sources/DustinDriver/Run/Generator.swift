@@ -63,8 +63,10 @@ final class Generator {
     }
     let loop = try SpeculativeLoop(target: target, drafter: drafter, options: options, cancel: interruption)
     var bar = ProgressBar("reading", unit: "tokens", isForced: forcesProgress)
+    let promptTokens = prompts.reduce(0) { $0 + $1.tokens.count }
     loop.onPrefill = { done, total in
-      if total > 2048 { bar.update(done, of: total) }
+      // Target and draft both read the prompt; people count it once.
+      if promptTokens > 1024, total > 0 { bar.update(done * promptTokens / total, of: promptTokens) }
     }
     var isDecoding = false
     loop.onEvent = { [onEvent] event in
