@@ -51,6 +51,9 @@ struct FunctionLowering {
     var cacheRegions: [Program.CacheRegion] = []
     for (index, argument) in function.arguments.enumerated() {
       if let offset = arguments.offsets[index] {
+        guard argument.type.shape.first == .named("T") else {
+          throw unsupported("the argument '%\(argument.name)' must have one row per token (T)", nil)
+        }
         offsets[argument] = offset
       } else {
         regions[argument] = cacheRegions.count
@@ -105,7 +108,13 @@ struct FunctionLowering {
   private func place(_ value: Value) throws -> Program.Port.Place {
     if let region = regions[value] { return .cache(region: region) }
     guard let offset = offsets[value] else { throw unsupported("'%\(value.name)' has no place in the arena", nil) }
-    let element: Program.Element = value.type.element == .bf16 ? .bf16 : value.type.element == .i32 ? .i32 : .f32
+    let element: Program.Element =
+      switch value.type.element {
+      case .f32: .f32
+      case .bf16: .bf16
+      case .i32: .i32
+      case .f16: throw unsupported("'%\(value.name)' is f16, which only weights may be", nil)
+      }
     return .arena(
       offset: offset, rowBytes: Arena.rowBytes(value.type), count: try columns(value),
       element: element, perSequence: domain(value) == .sequences)
@@ -148,6 +157,9 @@ struct FunctionLowering {
         throw unsupported("\(offset) is not a place in the arena", op)
       }
       guard result.type.rank > 1 else { throw unsupported("'%\(result.name)' is one number a row", op) }
+      guard let rows = result.type.shape.first, rows == .named("T") || rows == .fixed(1) else {
+        throw unsupported("'%\(result.name)' must have one row per token (T) or per sequence (1)", op)
+      }
       offsets[result] = offset
       arenaEnd = max(arenaEnd, offset + Arena.byteCount(result.type, maxRows: maxRows))
     }
@@ -253,7 +265,11 @@ struct FunctionLowering {
 
   private mutating func lowerAppend(_ op: Operation) throws {
     let caches = try appendRegions(op, results: op.results)
-    let kernel = AppendKernel(cache: caches.shape, input: try element(op.operands[0]))
+    let input = try element(op.operands[0])
+    guard try element(op.operands[1]) == input else {
+      throw unsupported("keys and values must have one element type", op)
+    }
+    let kernel = AppendKernel(cache: caches.shape, input: input)
     call(kernel, try op.operands.map { .arena(try offset($0)) } + caches.arguments, op)
   }
 
@@ -307,7 +323,13 @@ struct FunctionLowering {
     guard all[numbers[0]].isKeys, !all[numbers[1]].isKeys else {
       throw unsupported("cache arguments must come as keys, values, keys, values, …", op)
     }
-    let region = all[numbers[0]]
+    let (region, values) = (all[numbers[0]], all[numbers[1]])
+    guard region.heads == values.heads, region.dim == values.dim, region.element == values.element else {
+      throw unsupported("the caches of keys and values must have one type", op)
+    }
+    guard op.operands.allSatisfy({ $0.type.shape.first == .named("T") }) else {
+      throw unsupported("a cache takes and serves one row per token (T)", op)
+    }
     let shape = CacheShape(heads: region.heads, dim: region.dim, element: region.element == .bf16 ? .bf16 : .f32)
     return (shape, numbers.map { .region(all[..<$0].reduce(0) { $0 + $1.bytesPerPosition }) })
   }
