@@ -147,6 +147,8 @@ struct AttentionTile {
         var next = sums
         let lane = e.at(keys, e.mul(unit, 64))
         let packed = (0..<width).map { dot.packed(e, e.at(lane, (first + $0) * blockBytes)) }
+        // The next group's keys: between two walks over keys the softmax keeps memory idle.
+        for v in 0..<width { e.prefetch(e.at(lane, (first + v + 4) * blockBytes)) }
         for r in 0..<rows {
           let q = dot.broadcast(e, e.at(e.at(queries, e.mul(unit, 4)), r * rowBytes))
           for v in 0..<width { next[r * width + v] = dot.accumulate(e, next[r * width + v], packed[v], q) }
@@ -221,6 +223,7 @@ struct AttentionTile {
         var next = sums
         let line = e.at(values, e.mul(unit, dim * 4))
         let packed = (0..<width).map { dot.packed(e, e.at(line, (first + $0) * 64)) }
+        for v in 0..<width { e.prefetch(e.at(line, 64 * dim * element.byteCount + (first + v) * 64)) }
         for r in 0..<rows {
           let p = dot.broadcast(e, e.at(e.at(probs, e.mul(unit, 4)), r * 64 * element.byteCount))
           for v in 0..<width { next[r * width + v] = dot.accumulate(e, next[r * width + v], packed[v], p) }

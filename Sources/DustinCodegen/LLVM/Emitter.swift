@@ -142,6 +142,10 @@ final class Emitter {
   func store(_ value: LLVMValue, _ p: LLVMValue, align: Int = 4) {
     LLVMSetAlignment(LLVMBuildStore(builder, value, typed(p, LLVMTypeOf(value))), UInt32(align))
   }
+  /// Asks for a cache line that is read soon.
+  func prefetch(_ p: LLVMValue) {
+    intrinsic("llvm.prefetch", [p, int32(0), int32(3), int32(1)], overload: [pointer])
+  }
   func loadInt(_ p: LLVMValue, _ offset: Int = 0) -> LLVMValue { load(i64, at(p, offset), align: 8) }
   func loadInt32(_ p: LLVMValue, _ offset: Int = 0) -> LLVMValue { extend(load(i32, at(p, offset))) }
   func loadPointer(_ p: LLVMValue, _ offset: Int = 0) -> LLVMValue { load(pointer, at(p, offset), align: 8) }
