@@ -39,14 +39,14 @@ let package = Package(
     .target(name: "DustinText", dependencies: ["DustinSupport"]),
     .target(name: "DustinIR", dependencies: ["DustinSupport"]),
     .target(name: "DustinPasses", dependencies: ["DustinIR"]),
-    .target(name: "DustinModels", dependencies: ["DustinIR", "DustinText"]),
+    .target(name: "DustinModels", dependencies: ["DustinIR"]),
     .target(name: "DustinInterpreter", dependencies: ["DustinIR", "COpenBLAS"]),
     .target(name: "DustinCodegen", dependencies: ["DustinIR", "CLLVM", "CDustin"]),
-    .target(name: "DustinRuntime", dependencies: ["DustinSupport", "DustinText", "CDustin"]),
+    .target(name: "DustinRuntime", dependencies: ["DustinSupport", "CDustin"]),
     .target(
       name: "DustinDriver",
       dependencies: [
-        "DustinPasses", "DustinModels", "DustinInterpreter", "DustinCodegen", "DustinRuntime",
+        "DustinPasses", "DustinModels", "DustinText", "DustinInterpreter", "DustinCodegen", "DustinRuntime",
         .product(name: "ArgumentParser", package: "swift-argument-parser"),
       ]),
     .target(name: "DustinTesting", dependencies: ["DustinDriver", "DustinPasses"]),
@@ -58,7 +58,8 @@ let package = Package(
     .testTarget(name: "DustinInterpreterTests", dependencies: ["DustinInterpreter", "DustinPasses", "DustinModels"]),
     .testTarget(name: "DustinModelsTests", dependencies: ["DustinModels", "DustinInterpreter"]),
     .testTarget(
-      name: "DustinCodegenTests", dependencies: ["DustinCodegen", "DustinInterpreter", "DustinPasses", "DustinRuntime"]),
+      name: "DustinCodegenTests",
+      dependencies: ["DustinCodegen", "DustinInterpreter", "DustinModels", "DustinPasses", "DustinRuntime"]),
     .testTarget(name: "DustinRuntimeTests", dependencies: ["DustinRuntime"]),
     .testTarget(name: "DustinDriverTests", dependencies: ["DustinDriver", "DustinTesting"]),
   ]

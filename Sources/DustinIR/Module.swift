@@ -106,18 +106,6 @@ public final class Function {
     for operation in operations { operation.function = self }
     body = operations
   }
-
-  /// Every use of `old` in the body and the returns becomes a use of `new`.
-  public func replaceAllUses(of old: Value, with new: Value) {
-    for operation in body {
-      for group in operation.groups.indices {
-        for index in operation.groups[group].values.indices where operation.groups[group].values[index] === old {
-          operation.groups[group].values[index] = new
-        }
-      }
-    }
-    for index in returns.indices where returns[index] === old { returns[index] = new }
-  }
 }
 
 /// Dims, globals and functions: all that a `.dust` file holds.

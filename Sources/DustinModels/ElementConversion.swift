@@ -5,14 +5,6 @@ import DustinSupport
 public enum BF16 {
   /// Exact.
   @inlinable public static func float(_ bits: UInt16) -> Float { Float(bitPattern: UInt32(bits) << 16) }
-
-  /// Rounds to nearest, ties to even; too large values become infinite, a NaN stays one and becomes quiet.
-  @inlinable public static func round(_ value: Float) -> UInt16 {
-    let bits = value.bitPattern
-    if bits & 0x7FFF_FFFF > 0x7F80_0000 { return UInt16(truncatingIfNeeded: bits >> 16) | 0x40 }
-    // The largest finite pattern plus the bias stays below 2^32: no overflow.
-    return UInt16(truncatingIfNeeded: (bits + 0x7FFF + (bits >> 16 & 1)) >> 16)
-  }
 }
 
 /// IEEE half precision, by its bits: not every platform of Swift has `Float16`.
@@ -46,18 +38,6 @@ extension TensorView {
     case .f32: forEach(range, UInt32.self) { target[$0] = Float(bitPattern: $1) }
     case .bf16: forEach(range, UInt16.self) { target[$0] = BF16.float($1) }
     case .f16: forEach(range, UInt16.self) { target[$0] = F16.float($1) }
-    case .i32: break
-    }
-  }
-
-  /// Elements `range` as bf16, rounded to nearest even, into the start of `target`.
-  public func convert(_ range: Range<Int>, toBF16 target: UnsafeMutableBufferPointer<UInt16>) throws {
-    try check(range, target.count)
-    guard let target = target.baseAddress else { return }
-    switch element {
-    case .f32: forEach(range, UInt32.self) { target[$0] = BF16.round(Float(bitPattern: $1)) }
-    case .bf16: forEach(range, UInt16.self) { target[$0] = $1 }
-    case .f16: forEach(range, UInt16.self) { target[$0] = BF16.round(F16.float($1)) }
     case .i32: break
     }
   }

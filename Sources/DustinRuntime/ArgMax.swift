@@ -2,11 +2,12 @@ import DustinSupport
 
 /// The token with the greatest logit; equal ones go to the lowest id, NaN counts as less than everything.
 ///
+/// - Parameter model: Who made them, for the message.
 /// - Throws: `DiagnosticError` with id `logits` when no logit is finite: the model or its file is broken.
-public func argMax(_ logits: UnsafeBufferPointer<Float>) throws -> Int32 {
+public func argMax(_ logits: UnsafeBufferPointer<Float>, of model: String = "the model") throws -> Int32 {
   let greatest = maximum(logits)
   guard greatest.isFinite, let index = firstIndex(of: greatest, in: logits) else {
-    throw DiagnosticError("logits", "the model's logits are not finite")
+    throw DiagnosticError("logits", "\(model)'s logits are not finite")
   }
   return Int32(index)
 }

@@ -40,10 +40,11 @@ public struct Distribution: Sendable, Equatable {
   ///
   /// Order: temperature, top-k, softmax, top-p, min-p, then probabilities are scaled to sum 1. Equal logits go by lower
   /// id first.
+  /// - Parameter model: Who made the logits, for the message.
   /// - Throws: `DiagnosticError` with id `logits` when no logit is finite.
-  public init(logits: UnsafeBufferPointer<Float>, sampling: Sampling) throws {
+  public init(logits: UnsafeBufferPointer<Float>, sampling: Sampling, of model: String = "the model") throws {
     let greatest = maximum(logits)
-    guard greatest.isFinite else { throw DiagnosticError("logits", "the model's logits are not finite") }
+    guard greatest.isFinite else { throw DiagnosticError("logits", "\(model)'s logits are not finite") }
     let scale = 1 / sampling.temperature
     func weight(_ logit: Float) -> Float {
       // NaN is no candidate; a temperature near 0 may make the product -inf · … = NaN only for logits of -inf.

@@ -72,7 +72,7 @@ public struct GenerationResult: Sendable {
   public var text: [UInt8]
   public var finish: FinishReason
   public var speculation: SpeculationMetrics
-  /// Seconds from `begin` to the first token; nil without tokens.
+  /// Seconds from `begin` until the first token was told, the draft's reading of the prompts included; nil without tokens.
   public var timeToFirstToken: Double?
 }
 
@@ -105,28 +105,16 @@ public struct SpeculationMetrics: Sendable, Equatable {
     for position in 0..<drafted { draftedPerPosition[position] += 1 }
     for position in 0..<accepted { acceptedPerPosition[position] += 1 }
   }
-
-  static func + (a: SpeculationMetrics, b: SpeculationMetrics) -> SpeculationMetrics {
-    var sum = a
-    sum.rounds += b.rounds
-    sum.drafted += b.drafted
-    sum.accepted += b.accepted
-    sum.emitted += b.emitted
-    sum.draftedPerPosition = zipLongest(a.draftedPerPosition, b.draftedPerPosition)
-    sum.acceptedPerPosition = zipLongest(a.acceptedPerPosition, b.acceptedPerPosition)
-    return sum
-  }
-
-  private static func zipLongest(_ a: [Int], _ b: [Int]) -> [Int] {
-    (0..<max(a.count, b.count)).map { (a.indices.contains($0) ? a[$0] : 0) + (b.indices.contains($0) ? b[$0] : 0) }
-  }
 }
 
 /// Times in seconds and KV traffic of a whole run.
 public struct RunMetrics: Sendable {
-  /// Reading the prompts, with target and draft.
+  /// Reading the prompts with the target: the time of `prefillTokens`.
   public var prefillSeconds = 0.0
-  /// From `begin` to the first token of any sequence; nil without tokens.
+  /// Reading them with the draft, afterwards; 0 without one.
+  public var draftPrefillSeconds = 0.0
+  /// From `begin` until the first token of any sequence is told, which is when target and draft have read the prompts;
+  /// nil without tokens.
   public var timeToFirstToken: Double?
   /// All rounds; it divides into the four below.
   public var decodeSeconds = 0.0

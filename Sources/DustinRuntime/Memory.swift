@@ -38,10 +38,3 @@ func product(_ factors: Int..., of purpose: String) throws -> Int {
   }
   return result
 }
-
-/// Seconds on a clock that never jumps.
-func monotonicSeconds() -> Double {
-  var time = timespec()
-  clock_gettime(CLOCK_MONOTONIC, &time)
-  return Double(time.tv_sec) + Double(time.tv_nsec) * 1e-9
-}

@@ -136,9 +136,9 @@ public final class ModelDrafter: Drafter {
     _ logits: UnsafeBufferPointer<Float>, _ index: Int, position: Int, _ proposal: inout Proposal
   ) throws -> Int32 {
     guard !context.sampling.isGreedy, choice == .sampled, let random = slots[index]?.random else {
-      return try argMax(logits)
+      return try argMax(logits, of: "the draft")
     }
-    let distribution = try Distribution(logits: logits, sampling: context.sampling)
+    let distribution = try Distribution(logits: logits, sampling: context.sampling, of: "the draft")
     proposal.distributions.append(distribution)
     return distribution.sample(random.uniform(.draft, position: position))
   }

@@ -9,7 +9,8 @@ import DustinSupport
 public final class SpeculativeLoop {
   /// Called after every commit, sequence by sequence.
   public var onEvent: ((GenerationEvent) -> Void)?
-  /// Called while prompts are read, with the tokens done and in all, of target and draft together.
+  /// Called while prompts are read, with the tokens done and in all, of target and draft together. Never after the first
+  /// event: who shows both need not draw progress over text.
   public var onPrefill: ((_ done: Int, _ total: Int) -> Void)?
   public private(set) var metrics = RunMetrics()
   /// f32[vocabulary] behind each prompt.
@@ -78,7 +79,7 @@ public final class SpeculativeLoop {
 
   // MARK: Verbs
 
-  /// Reads the prompts with the target and emits each sequence's first token, then reads them with the drafter.
+  /// Reads the prompts with the target, which gives each sequence's first token, and with the drafter; then tells them.
   public func begin(_ requests: [GenerationRequest]) throws {
     start = monotonicSeconds()
     metrics = RunMetrics()
@@ -98,17 +99,21 @@ public final class SpeculativeLoop {
     guard prefilled.isComplete else { return finishAll() }
     metrics.prefillTokens = total
     promptLogits = prefilled.logits
+    var firsts = Array(repeating: [Int32](), count: sequences.count)
     for index in sequences.indices where sequences[index].finish == nil {
       let first = try promptLogits[index].withUnsafeBufferPointer { logits in
         try choose(logits, sequences[index], position: sequences[index].tokens.count)
       }
-      metrics.timeToFirstToken = metrics.timeToFirstToken ?? monotonicSeconds() - start
-      sequences[index].timeToFirstToken = monotonicSeconds() - start
-      tell(sequences[index].append([first]), index)
+      firsts[index] = sequences[index].append([first])
     }
     try beginDraft(prompts: total, total: total + draftTotal)
-    for index in sequences.indices where sequences[index].cache != nil && sequences[index].finish != nil {
-      tell([], index)  // finished before its first token
+    for index in sequences.indices {
+      if !firsts[index].isEmpty {
+        let now = monotonicSeconds() - start
+        metrics.timeToFirstToken = metrics.timeToFirstToken ?? now
+        sequences[index].timeToFirstToken = now
+      }
+      tell(firsts[index], index)
     }
     targetBefore = target.traffic
     draftBefore = drafter?.traffic ?? CacheTraffic()
@@ -165,13 +170,14 @@ public final class SpeculativeLoop {
       let sequence = sequences[round[place].sequence]
       if options.sampling.isGreedy {
         round[place].verdict = try Acceptance.greedy(round[place].proposal.tokens) { row in
-          try argMax(verified.logits(sequence: place, row: row))
+          try argMax(verified.logits(sequence: place, row: row), of: "the target")
         }
       } else {
         round[place].verdict = try Acceptance.sampled(
           round[place].proposal, position: sequence.tokens.count, random: sequence.random
         ) { row in
-          try Distribution(logits: verified.logits(sequence: place, row: row), sampling: options.sampling)
+          try Distribution(
+            logits: verified.logits(sequence: place, row: row), sampling: options.sampling, of: "the target")
         }
       }
     }
@@ -217,14 +223,14 @@ public final class SpeculativeLoop {
         sampling: options.sampling, cancel: cancel,
         progress: { [onPrefill] done, _ in onPrefill?(min(prompts + done, total), total) }))
     onPrefill?(total, total)
-    metrics.prefillSeconds += monotonicSeconds() - before
+    metrics.draftPrefillSeconds = monotonicSeconds() - before
   }
 
   private func choose(
     _ logits: UnsafeBufferPointer<Float>, _ sequence: SequenceState, position: Int
   ) throws -> Int32 {
-    if options.sampling.isGreedy { return try argMax(logits) }
-    return try Distribution(logits: logits, sampling: options.sampling)
+    if options.sampling.isGreedy { return try argMax(logits, of: "the target") }
+    return try Distribution(logits: logits, sampling: options.sampling, of: "the target")
       .sample(sequence.random.uniform(.sample, position: position))
   }
 

@@ -57,17 +57,8 @@ struct StopMatcher {
 
   /// Bytes of a UTF-8 character at the end that lacks some.
   private var openCharacter: Int {
-    for back in 1...3 where back <= bytes.count {
-      let byte = bytes[bytes.count - back]
-      if byte & 0xC0 == 0x80 { continue }
-      let length: Int
-      switch byte {
-      case 0xC2...0xDF: length = 2
-      case 0xE0...0xEF: length = 3
-      case 0xF0...0xF4: length = 4
-      default: length = 1
-      }
-      return length > back ? back : 0
+    for back in 1...3 where back <= bytes.count && bytes[bytes.count - back] & 0xC0 != 0x80 {
+      return UTF8Sequence.read(at: bytes.count - back, in: bytes, end: bytes.count) == (back, .truncated) ? back : 0
     }
     return 0
   }

@@ -13,14 +13,7 @@ public enum JSON: Sendable {
   /// On one line, without spaces.
   public var text: String {
     var bytes: [UInt8] = []
-    write(into: &bytes, indent: nil)
-    return String(decoding: bytes, as: UTF8.self)
-  }
-
-  /// One member or element a line, indented by two spaces a level.
-  public var prettyText: String {
-    var bytes: [UInt8] = []
-    write(into: &bytes, indent: 0)
+    write(into: &bytes)
     return String(decoding: bytes, as: UTF8.self)
   }
 
@@ -48,7 +41,7 @@ extension JSON: ExpressibleByBooleanLiteral, ExpressibleByIntegerLiteral, Expres
 }
 
 extension JSON {
-  private func write(into bytes: inout [UInt8], indent: Int?) {
+  private func write(into bytes: inout [UInt8]) {
     switch self {
     case .null: bytes.append(contentsOf: "null".utf8)
     case .bool(let value): bytes.append(contentsOf: (value ? "true" : "false").utf8)
@@ -57,35 +50,26 @@ extension JSON {
     case .double(let value): bytes.append(contentsOf: (value.isFinite ? value.description : "null").utf8)
     case .string(let value): JSON.writeString(value, into: &bytes)
     case .array(let values):
-      JSON.writeList(values, "[", "]", into: &bytes, indent: indent) { value, bytes, inner in
-        value.write(into: &bytes, indent: inner)
-      }
+      JSON.writeList(values, "[", "]", into: &bytes) { value, bytes in value.write(into: &bytes) }
     case .object(let entries):
-      JSON.writeList(entries, "{", "}", into: &bytes, indent: indent) { entry, bytes, inner in
+      JSON.writeList(entries, "{", "}", into: &bytes) { entry, bytes in
         JSON.writeString(entry.key, into: &bytes)
-        bytes.append(contentsOf: (inner == nil ? ":" : ": ").utf8)
-        entry.value.write(into: &bytes, indent: inner)
+        bytes.append(UInt8(ascii: ":"))
+        entry.value.write(into: &bytes)
       }
     }
   }
 
   private static func writeList<Element>(
-    _ elements: [Element], _ open: String, _ close: String, into bytes: inout [UInt8], indent: Int?,
-    _ writeElement: (Element, inout [UInt8], Int?) -> Void
+    _ elements: [Element], _ open: String, _ close: String, into bytes: inout [UInt8],
+    _ writeElement: (Element, inout [UInt8]) -> Void
   ) {
     bytes.append(contentsOf: open.utf8)
     for (index, element) in elements.enumerated() {
       if index > 0 { bytes.append(UInt8(ascii: ",")) }
-      if let indent { newLine(indent + 2, into: &bytes) }
-      writeElement(element, &bytes, indent.map { $0 + 2 })
+      writeElement(element, &bytes)
     }
-    if let indent, !elements.isEmpty { newLine(indent, into: &bytes) }
     bytes.append(contentsOf: close.utf8)
-  }
-
-  private static func newLine(_ indent: Int, into bytes: inout [UInt8]) {
-    bytes.append(UInt8(ascii: "\n"))
-    bytes.append(contentsOf: repeatElement(UInt8(ascii: " "), count: indent))
   }
 
   private static func writeString(_ string: String, into bytes: inout [UInt8]) {

@@ -109,45 +109,10 @@ public final class Tokenizer: Sendable {
 
   /// The bytes of all tokens, one behind the other; ids that the vocabulary lacks add none.
   ///
-  /// The result may end inside a character; `StreamingDecoder` makes text of it.
+  /// The result may begin or end inside a character.
   public func decode(_ ids: [Int32], skipSpecial: Bool) -> [UInt8] {
     var result: [UInt8] = []
     for id in ids where !(skipSpecial && isSpecial(id)) { result.append(contentsOf: bytes(of: id) ?? []) }
     return result
-  }
-}
-
-/// Makes text of tokens as they come and never splits a character.
-public struct StreamingDecoder {
-  private let tokenizer: Tokenizer
-  private let skipSpecial: Bool
-  /// The beginning of a character whose end has not come yet: three bytes at most.
-  private var pending: [UInt8] = []
-
-  public init(_ tokenizer: Tokenizer, skipSpecial: Bool) {
-    self.tokenizer = tokenizer
-    self.skipSpecial = skipSpecial
-  }
-
-  /// The text that is certain now; each maximal subpart of a broken sequence becomes U+FFFD.
-  public mutating func push(_ id: Int32) -> String {
-    let bytes = pending + tokenizer.decode([id], skipSpecial: skipSpecial)
-    // Only the last sequence can be truncated; it begins in the last three bytes.
-    var whole = bytes.count
-    for start in stride(from: bytes.count - 1, through: max(0, bytes.count - 3), by: -1)
-    where bytes[start] & 0xC0 != 0x80 {
-      if UTF8Sequence.read(at: start, in: bytes, end: bytes.count) == (bytes.count - start, .truncated) {
-        whole = start
-      }
-      break
-    }
-    pending = Array(bytes[whole...])
-    return String(decoding: UTF8Scalar.replacingBroken(Array(bytes[..<whole])), as: UTF8.self)
-  }
-
-  /// What is left when no more tokens come: U+FFFD for a character without an end. The decoder is as new then.
-  public mutating func finish() -> String {
-    defer { pending = [] }
-    return String(decoding: UTF8Scalar.replacingBroken(pending), as: UTF8.self)
   }
 }

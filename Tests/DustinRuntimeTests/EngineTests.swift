@@ -189,6 +189,17 @@ final class EngineTests: XCTestCase {
       ("dim", { $0.cacheRegions[0].dim = Int.max - 1 }),
       ("cache element", { $0.cacheRegions[0].element = .i32 }),
       ("weights", { $0.weightBytes = 64 }),
+      ("no kernels", { $0.kernelCount = 0 }),
+      ("unknown kernel", { $0.functions[2].table[0] = 1 }),
+      ("negative kernel", { $0.functions[2].table[0] = -1 }),
+      ("flag", { $0.functions[2].table[1] = 2 }),
+      ("negative flag", { $0.functions[2].table[1] = -1 }),
+      ("negative argument count", { $0.functions[2].table[2] = -1 }),
+      ("argument count beyond the table", { $0.functions[2].table[2] = 9 }),
+      ("huge argument count", { $0.functions[2].table[2] = .max }),
+      ("truncated call", { $0.functions[2].table.removeLast() }),
+      ("truncated head", { $0.functions[2].table += [0, 0] }),
+      ("broken second call", { $0.functions[2].table += [0, 1, 2, 5] }),
     ]
     for (name, change) in changes {
       var program = FakeModel().program
@@ -197,6 +208,25 @@ final class EngineTests: XCTestCase {
         XCTAssertTrue(["program", "memory"].contains(identifier($0)), "\(name): \($0)")
       }
     }
+  }
+
+  /// Emitted code looks tokens up unchecked: none may lie behind the smallest table, however many logits there are.
+  func testTokensBehindATableAreRefused() throws {
+    var program = FakeModel().program
+    for index in program.functions.indices { program.functions[index].tokenLimit = 20 }
+    let model = try CompiledModel(program: program, entry: fakeEntry, weights: nil)
+    let engine = try Engine(model: model, team: ThreadTeam(threads: 1))
+    let cache = try KVCache(model, positions: 10)
+    for token in [Int32(20), 21, 31, .max, -1, .min] {
+      for function in ["prefill", "draft", "verify"] {
+        XCTAssertThrowsError(try engine.step(function, [StepRows(cache, [3, token])]), "\(token)") {
+          XCTAssertEqual(identifier($0), "token")
+          XCTAssertTrue("\($0)".contains("token \(token) is not in the vocabulary of 20 tokens"), "\($0)")
+        }
+      }
+      XCTAssertThrowsError(try engine.prefill([StepRows(cache, [token])])) { XCTAssertEqual(identifier($0), "token") }
+    }
+    _ = try engine.step("verify", [StepRows(cache, [0, 19])])
   }
 
   func testRowsAreDealtWithoutCuttingSequences() {

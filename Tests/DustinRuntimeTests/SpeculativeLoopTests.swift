@@ -164,6 +164,48 @@ final class SpeculativeLoopTests: XCTestCase {
     XCTAssertEqual(finished.sorted(), [0, 1, 2, 3, 4])
   }
 
+  /// Progress drawn behind text would wipe its line; with the first token both models are ready.
+  func testProgressEndsBeforeTheFirstEvent() throws {
+    let team = try ThreadTeam(threads: 1)
+    let draft = try ModelDrafter(engine: Engine(model: Self.draftModel(60).compiled(), team: team), contextSize: 100)
+    let target = try Engine(model: Self.model.compiled(), team: team)
+    let loop = try SpeculativeLoop(target: target, drafter: draft, options: GenerationOptions())
+    var calls: [Int?] = []
+    loop.onPrefill = { done, _ in calls.append(done) }
+    loop.onEvent = { _ in calls.append(nil) }
+    let requests = requests(3)
+    _ = try loop.run(requests)
+    let done = calls.prefix { $0 != nil }.compactMap { $0 }
+    XCTAssertEqual(done, done.sorted())
+    XCTAssertEqual(done.last, 2 * requests.reduce(0) { $0 + $1.prompt.count })
+    XCTAssertTrue(calls.dropFirst(done.count).allSatisfy { $0 == nil })
+    XCTAssertGreaterThan(calls.count, done.count)
+    let metrics = loop.metrics
+    XCTAssertGreaterThan(metrics.draftPrefillSeconds, 0)
+    XCTAssertGreaterThanOrEqual(
+      try XCTUnwrap(metrics.timeToFirstToken), metrics.prefillSeconds + metrics.draftPrefillSeconds)
+  }
+
+  func testMessagesNameTheModelWithoutFiniteLogits() throws {
+    var broken = Self.draftModel(60)
+    broken.height = .nan
+    for temperature in [Float(0), 1] {
+      var options = GenerationOptions()
+      options.sampling.temperature = temperature
+      let request = GenerationRequest(prompt: [1, 2, 3], maxNewTokens: 8)
+      let draft = try ModelDrafter(engine: fakeEngine(broken), contextSize: 100)
+      let cases = [
+        ("the draft", try SpeculativeLoop(target: fakeEngine(Self.model), drafter: draft, options: options)),
+        ("the target", try SpeculativeLoop(target: fakeEngine(broken), options: options)),
+      ]
+      for (name, loop) in cases {
+        XCTAssertThrowsError(try loop.run([request])) {
+          XCTAssertEqual(($0 as? DiagnosticError)?.diagnostics.first?.message, "\(name)'s logits are not finite")
+        }
+      }
+    }
+  }
+
   func testEndTokensAndStopStringsEndWhereverTheyFall() throws {
     let request = GenerationRequest(prompt: fakePrompt(4, count: 6), maxNewTokens: 30)
     let all = try plain([request])[0].tokens
@@ -311,9 +353,11 @@ final class SpeculativeLoopTests: XCTestCase {
           try fresh.bits(ofPositions: 0..<all.count), try caches[index].bits(ofPositions: 0..<caches[index].length))
       }
     }
-    // Before the first tile of the prompt.
-    let flag = CancelFlag()
-    flag.cancel()
+    // Before the first tile of the prompt, by the flag that its own one follows.
+    let leader = CancelFlag()
+    let flag = CancelFlag(following: leader)
+    leader.cancel()
+    XCTAssertTrue(flag.isCancelled)
     let loop = try SpeculativeLoop(target: fakeEngine(Self.model), options: GenerationOptions(), cancel: flag)
     XCTAssertEqual(try loop.run(requests).map(\.tokens), [[], [], []])
   }

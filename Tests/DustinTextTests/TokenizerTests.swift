@@ -23,48 +23,6 @@ final class TokenizerTests: XCTestCase {
     }
   }
 
-  func testStreamingAgreesWithWholeDecodingAtEverySplit() throws {
-    let tokenizer = try Golden.tokenizer("bundled")
-    let ids = try Golden.ids("bundled")
-    for line in stride(from: 0, to: ids.count, by: 7) { checkStreaming(tokenizer, ids[line]) }
-  }
-
-  /// Ids that no text has: sequences broken at any byte, ids out of range.
-  func testStreamingOfRandomTokens() throws {
-    var random = SeededGenerator(seed: 7)
-    let tokenizer = try Golden.tokenizer("digits")
-    for _ in 0..<500 {
-      checkStreaming(tokenizer, (0..<20).map { _ in Int32.random(in: -2...410, using: &random) })
-    }
-  }
-
-  private func checkStreaming(_ tokenizer: Tokenizer, _ ids: [Int32]) {
-    for skipSpecial in [false, true] {
-      var decoder = StreamingDecoder(tokenizer, skipSpecial: skipSpecial)
-      var streamed = ""
-      for (index, id) in ids.enumerated() {
-        streamed += decoder.push(id)
-        var copy = decoder
-        let whole = String(decoding: tokenizer.decode(Array(ids[...index]), skipSpecial: skipSpecial), as: UTF8.self)
-        // Scalars, since Swift takes canonically equivalent texts for equal.
-        XCTAssertEqual(Array((streamed + copy.finish()).utf8), Array(whole.utf8))
-      }
-    }
-  }
-
-  func testStreamingHoldsBackTheBeginningOfACharacter() throws {
-    let tokenizer = try Golden.tokenizer("digits")
-    var decoder = StreamingDecoder(tokenizer, skipSpecial: false)
-    let bytes = tokenizer.encode("🐍")
-    XCTAssertEqual(bytes.count, 4)
-    XCTAssertEqual(bytes.map { decoder.push($0) }, ["", "", "", "🐍"])
-    XCTAssertEqual(decoder.push(bytes[0]), "")
-    XCTAssertEqual(decoder.push(try XCTUnwrap(tokenizer.id(of: "a"))), "\u{FFFD}a")
-    XCTAssertEqual(decoder.push(bytes[0]), "")
-    XCTAssertEqual(decoder.finish(), "\u{FFFD}")
-    XCTAssertEqual(decoder.finish(), "")
-  }
-
   func testTokensByNameAndId() throws {
     let tokenizer = try Golden.tokenizer("bundled")
     XCTAssertEqual(tokenizer.vocabularySize, 4096)

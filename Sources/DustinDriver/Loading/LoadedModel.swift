@@ -31,10 +31,10 @@ public final class LoadedModel: @unchecked Sendable {
     generation = directory.generation
     contextSize = options.contextSize ?? directory.config.contextLength
 
-    let start = seconds()
+    let start = monotonicSeconds()
     try options.pipeline(for: role).run(on: module)
     let output = try Compiler.compile(module, for: options.target)
-    compileSeconds = seconds() - start
+    compileSeconds = monotonicSeconds() - start
     plan = output.plan
 
     let weights = try Memory(count: output.program.weightBytes, for: "the weights of '\(path)'")

@@ -21,7 +21,7 @@ public struct ModelPair: Sendable {
   /// - Throws: `DiagnosticError` with id `vocabulary` when the draft does not speak the target's language, else what
   ///   loading throws.
   public static func load(target: String, draft: String? = nil, options: LoadOptions) throws -> ModelPair {
-    let start = seconds()
+    let start = monotonicSeconds()
     var loading = Loading()
     // The draft takes what context it can: beyond that, the target goes on alone.
     var draftOptions = options
@@ -47,7 +47,7 @@ public struct ModelPair: Sendable {
     let compile = max(loadedTarget.compileSeconds, loadedDraft?.compileSeconds ?? 0)
     return ModelPair(
       target: loadedTarget, draft: loadedDraft, tokenizer: tokenizer, tokenizerError: tokenizerError,
-      loadSeconds: max(0, seconds() - start - compile), compileSeconds: compile)
+      loadSeconds: max(0, monotonicSeconds() - start - compile), compileSeconds: compile)
   }
 
   private static func tokenizer(of path: String) throws -> Tokenizer? {

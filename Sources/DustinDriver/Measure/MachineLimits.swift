@@ -70,9 +70,9 @@ struct MachineLimits {
 
 /// Wall time in seconds.
 func timed(_ body: () throws -> Void) rethrows -> Double {
-  let start = seconds()
+  let start = monotonicSeconds()
   try body()
-  return seconds() - start
+  return monotonicSeconds() - start
 }
 
 func median(_ values: [Double]) -> Double {

@@ -169,9 +169,9 @@ public final class LosslessCheck {
     }
     let loop = try SpeculativeLoop(
       target: engine.target, drafter: drafter, options: Self.options(gamma: combination.gamma), cancel: interruption)
-    let start = seconds()
+    let start = monotonicSeconds()
     let results = try loop.run(requests)
-    let time = seconds() - start
+    let time = monotonicSeconds() - start
     if interruption.isCancelled { throw Interrupted() }
 
     var faults: [String] = []
