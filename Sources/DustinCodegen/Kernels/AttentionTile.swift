@@ -1,7 +1,7 @@
 import CDustin
 import CLLVM
 
-/// The running softmax of one row: f32 m, f32 l, padding to 64 bytes, f32 o[dim], then l in 16 lanes (tiles only).
+/// The running softmax of one row, in powers of two: f32 m, f32 l, padding to 64 bytes, f32 o[dim], then l in 16 lanes (tiles only).
 struct AttentionState: Hashable {
   let dim: Int
   /// Of a merged or partial result.
@@ -62,9 +62,9 @@ struct AttentionMerge {
       let (total, part) = (p[0], p[1])
       let (m0, m1) = (e.load(e.f32, total), e.load(e.f32, part))
       let m = e.fmax(m0, m1)
-      // both factors in one vector, so that exp is the same code as everywhere
+      // both factors in one vector, so that exp2 is the same code as everywhere
       let pair = e.shuffle(e.splat(e.fsub(m0, m), 4), e.splat(e.fsub(m1, m), 4), [0, 4, 0, 4])
-      let factors = e.exp(pair)
+      let factors = e.exp2(pair)
       let a: LLVMValue = LLVMBuildExtractElement(e.builder, factors, e.int32(0), "")
       let b: LLVMValue = LLVMBuildExtractElement(e.builder, factors, e.int32(1), "")
       let (l0, l1) = (e.load(e.f32, e.at(total, 4)), e.load(e.f32, e.at(part, 4)))
@@ -84,9 +84,9 @@ struct AttentionMerge {
 /// over `groups` * 64 keys. Row r reads the keys whose number, counted from `firstKey`, is below `limits[r]` (i32).
 ///
 ///     for group of 64 keys:
-///       S[r][64] = q[r] · K, masked;  best[r] = scale * max S[r]
-///       all rows at once: m' = max(m, best); a = exp(m - m')
-///       P[r] = exp(scale * S[r] - m'[r]);  l[r] = l[r] * a[r] + P[r], in 16 lanes;  o[r] = o[r] * a[r] + P[r] · V
+///       S[r][64] = q[r] · K, masked;  best[r] = c * max S[r], c = scale / ln 2
+///       all rows at once: m' = max(m, best); a = 2^(m - m')
+///       P[r] = 2^(c * S[r] - m'[r]);  l[r] = l[r] * a[r] + P[r], in 16 lanes;  o[r] = o[r] * a[r] + P[r] · V
 struct AttentionTile {
   let dim: Int
   let dot: Dot
@@ -100,6 +100,8 @@ struct AttentionTile {
   static let scratchBytes = vectorsAt + 4 * 64
 
   private var state: AttentionState { AttentionState(dim: dim) }
+  /// The factor that turns products into exponents of two.
+  private var logScale: Float { Float(Double(scale) * 1.442_695_040_888_963_4) }
 
   static func parameters(_ e: Emitter) -> [LLVMType] {
     [e.pointer, e.pointer, e.pointer, e.pointer, e.i64, e.i64, e.pointer, e.pointer]
@@ -127,7 +129,7 @@ struct AttentionTile {
         let (m, candidates) = (e.load(e.vector(e.f32, 16), old), e.load(e.vector(e.f32, 16), best))
         let next = e.fmax(m, candidates)
         e.store(next, maxima)
-        e.store(e.exp(e.fsub(m, next)), factors)
+        e.store(e.exp2(e.fsub(m, next)), factors)
         e.each(e.int(0), e.int(rows)) { r in exponentiate(e, r, maxima, factors, states, scores, probs) }
         multiplyValues(e, rows, probs, factors, e.at(values, offset), states)
       }
@@ -177,7 +179,7 @@ struct AttentionTile {
     }
     let s = (0..<4).map { e.load(floats, e.at(row, $0 * 64)) }
     let most = e.reduce(e.fmax(e.fmax(s[0], s[1]), e.fmax(s[2], s[3])), e.fmax)
-    e.store(e.fmul(most, e.float(scale)), e.at(best, e.mul(r, 4)))
+    e.store(e.fmul(most, e.float(logScale)), e.at(best, e.mul(r, 4)))
   }
 
   private func exponentiate(
@@ -191,8 +193,8 @@ struct AttentionTile {
     let m = e.splat(maximum, 16)
     let negated: LLVMValue = LLVMBuildFNeg(e.builder, m, "")
     let row = e.at(scores, e.mul(r, 256))
-    let scale = e.splatConstant(Double(scale), floats)
-    let p = (0..<4).map { e.exp(e.fma(e.load(floats, e.at(row, $0 * 64)), scale, negated)) }
+    let scale = e.splatConstant(Double(logScale), floats)
+    let p = (0..<4).map { e.exp2(e.fma(e.load(floats, e.at(row, $0 * 64)), scale, negated)) }
     let l = e.at(rowState, state.bytes)
     let a = e.splat(e.load(e.f32, e.at(factors, e.mul(r, 4))), 16)
     e.store(e.fma(e.load(floats, l), a, e.fadd(e.fadd(p[0], p[1]), e.fadd(p[2], p[3]))), l)

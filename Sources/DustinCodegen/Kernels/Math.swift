@@ -6,24 +6,45 @@ import CLLVM
 extension Emitter {
   /// exp(x) for x <= 88, within 2 ulp; exactly 1 at 0 and exactly 0 below -87.
   func exp(_ x: LLVMValue) -> LLVMValue {
-    let type = LLVMTypeOf(x)!
-    let lanes = LLVMGetTypeKind(type) == LLVMVectorTypeKind ? Int(LLVMGetVectorSize(type)) : 1
-    let low = constant(-87, like: x)
-    let clamped = fmax(x, low)
-    // 1.5 * 2^23 shifts the integer part into the low mantissa bits
-    let magic = constant(12_582_912, like: x)
-    let shifted = fma(clamped, constant(1.442_695_040_888_963_4, like: x), magic)
-    let n = fsub(shifted, magic)
-    var r = fma(n, constant(-0.693_359_375, like: x), clamped)
+    let (n, shifted) = nearestInteger(fmul(x, constant(1.442_695_040_888_963_4, like: x)))
+    var r = fma(n, constant(-0.693_359_375, like: x), x)
     r = fma(n, constant(2.121_944_400_546_905_8e-4, like: x), r)
     var p = constant(1.987_569_150_0e-4, like: x)
     for c in [1.398_199_950_7e-3, 8.333_451_907_3e-3, 4.166_579_589_4e-2, 1.666_666_545_9e-1, 5.000_000_120_1e-1] {
       p = fma(p, r, constant(c, like: x))
     }
     p = fma(fmul(p, r), r, fadd(r, constant(1, like: x)))
+    return scale(p, byPowerOfTwo: shifted, zeroWhere: x, below: -87)
+  }
+
+  /// 2^x for x <= 127, within 2 ulp; exactly 1 at 0 and exactly 0 below -126.
+  func exp2(_ x: LLVMValue) -> LLVMValue {
+    let (n, shifted) = nearestInteger(x)
+    let r = fsub(x, n)
+    var p = constant(1.535_336_188_319_5e-4, like: x)
+    for c in [
+      1.339_887_440_266_574e-3, 9.618_437_357_674_64e-3, 5.550_332_471_162_809e-2, 0.240_226_479_136_301_2,
+      0.693_147_202_855_042_1, 1,
+    ] { p = fma(p, r, constant(c, like: x)) }
+    return scale(p, byPowerOfTwo: shifted, zeroWhere: x, below: -126)
+  }
+
+  /// The integer next to x, as a float and in the low mantissa bits of `shifted`, where 1.5 * 2^23 pushes it.
+  private func nearestInteger(_ x: LLVMValue) -> (n: LLVMValue, shifted: LLVMValue) {
+    let magic = constant(12_582_912, like: x)
+    let shifted = fadd(x, magic)
+    return (fsub(shifted, magic), shifted)
+  }
+
+  /// p * 2^n by adding n to the exponent; 0 where x is so low that p and n mean nothing.
+  private func scale(
+    _ p: LLVMValue, byPowerOfTwo shifted: LLVMValue, zeroWhere x: LLVMValue, below low: Double
+  ) -> LLVMValue {
+    let type = LLVMTypeOf(x)!
+    let lanes = LLVMGetTypeKind(type) == LLVMVectorTypeKind ? Int(LLVMGetVectorSize(type)) : 1
     let integers = vector(i32, lanes)
     let scaled = bitcast(add(bitcast(p, integers), shl(bitcast(shifted, integers), 23)), type)
-    return select(LLVMBuildFCmp(builder, LLVMRealOLT, x, low, ""), constant(0, like: x), scaled)
+    return select(LLVMBuildFCmp(builder, LLVMRealOLT, x, constant(low, like: x), ""), constant(0, like: x), scaled)
   }
 
   /// x / (1 + exp(-x))
