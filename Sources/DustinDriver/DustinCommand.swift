@@ -20,7 +20,7 @@ public struct DustinCommand: ParsableCommand {
 }
 
 /// Runs the tool with arguments (without the program's name) and returns its exit code: 0, 1 after an error, 64 for
-/// arguments that it does not understand, 130 after Ctrl-C.
+/// arguments that it does not understand, 130 after Ctrl-C, 141 when the reader of standard output went away.
 public func runDustin(_ arguments: [String], console: Console = .standard) -> Int32 {
   interruption.reset()
   return Console.$current.withValue(console) {
@@ -35,6 +35,8 @@ public func runDustin(_ arguments: [String], console: Console = .standard) -> In
       } catch is Interrupted {
         console.writeError("interrupted\n")
         return 130
+      } catch is OutputClosed {
+        return OutputClosed.exitCode
       } catch let code as ExitCode {
         return code.rawValue
       }
@@ -42,7 +44,12 @@ public func runDustin(_ arguments: [String], console: Console = .standard) -> In
       let code = DustinCommand.exitCode(for: error).rawValue
       let message = DustinCommand.fullMessage(for: error)
       if code == 0 {
-        try? console.write(message + "\n")
+        do { try console.write(message + "\n") } catch is OutputClosed {
+          return OutputClosed.exitCode
+        } catch {
+          console.writeError("error: the text cannot be written to standard output\n")
+          return 1
+        }
       } else {
         console.writeError(message + "\n")
       }

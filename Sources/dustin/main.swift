@@ -6,4 +6,5 @@ import DustinDriver
   import Musl
 #endif
 
+ignoreClosedPipes()
 exit(runDustin(Array(CommandLine.arguments.dropFirst())))

@@ -32,6 +32,9 @@ final class NewcomerTests: XCTestCase {
   func testADraftWithAnotherVocabulary() throws {
     expect(
       ["run", "-m", target, "-md", "\(root)/Tests/Fixtures/llama", "-p", "x"], status: 1, "has another vocabulary")
+    expect(
+      ["run", "-m", target, "-md", "\(root)/Tests/Fixtures/llama", "-p", "x"], status: 1,
+      "the draft's table holds 128 tokens, the target's 4096")
     // The same sizes, but two tokens stand for other texts.
     let folder = try TemporaryFolder()
     let files = FileManager.default

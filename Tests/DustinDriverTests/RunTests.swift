@@ -18,10 +18,14 @@ final class RunTests: XCTestCase {
     XCTAssertEqual(object["prompt_tokens"]?.intValue, 21)
     XCTAssertEqual(object.tokens.count, 24)
     XCTAssertEqual(
-      object["timings"]?.keys, ["load_s", "compile_s", "prefill_s", "ttft_s", "decode_s", "decode_tokens_per_s"])
+      object["timings"]?.keys,
+      ["load_s", "compile_s", "prefill_s", "ttft_s", "decode_s", "decode_tokens_per_s", "draft_prefill_s"])
     for (name, value) in object["timings"]?.objectEntries ?? [] {
       XCTAssertGreaterThan(value.doubleValue ?? 0, 0, name)
     }
+    let timings = (object["timings"]?.objectEntries ?? []).reduce(into: [:]) { $0[$1.key] = $1.value.doubleValue }
+    XCTAssertGreaterThanOrEqual(
+      timings["ttft_s"] ?? 0, (timings["prefill_s"] ?? 0) + (timings["draft_prefill_s"] ?? 0))
     XCTAssertEqual(
       object["speculation"]?.keys, ["rounds", "drafted", "accepted", "mean_accepted_length", "accepted_per_position"])
     let speculation = try XCTUnwrap(object["speculation"])
@@ -53,6 +57,22 @@ final class RunTests: XCTestCase {
     let whole = dustin(["run", "-m", target, "-f", "-", "-n", "16", "--no-stream", "-q"], input: garden)
     XCTAssertEqual(whole.output, text + "\n")
     XCTAssertEqual(whole.errors, "")
+  }
+
+  /// On a terminal both streams share the lines: what is drawn or wiped must come before the text.
+  func testProgressWipesNoText() throws {
+    let folder = try TemporaryFolder()
+    let ids = try folder.write("ids.json", "\((0..<1200).map { $0 * 7 % 4000 })")
+    let arguments = ["run", "-m", target, "-md", draft, "--prompt-ids", ids, "-n", "6", "--ignore-eos", "--progress"]
+    for more in [["-q"], ["--compare", "plain"]] {
+      let outcome = dustin(arguments + more)
+      XCTAssertEqual(outcome.status, 0, outcome.errors)
+      XCTAssertTrue(outcome.errors.contains("reading ["), outcome.errors)
+      XCTAssertFalse(outcome.output.isEmpty)
+      let wipe = "\r\u{1B}[K"
+      let last = try XCTUnwrap(outcome.transcript.range(of: wipe, options: .backwards))
+      XCTAssertEqual(String(outcome.transcript[last.upperBound...]), outcome.output)
+    }
   }
 
   func testStopStringEndsTheText() throws {
@@ -158,10 +178,16 @@ final class RunTests: XCTestCase {
     }
   }
 
-  func testPlainDecodingBesideSpeculativeDecoding() {
+  func testPlainDecodingBesideSpeculativeDecoding() throws {
     let outcome = dustin(["run", "-m", target, "-md", draft, "-p", garden, "-n", "32", "--compare", "plain"])
     XCTAssertEqual(outcome.status, 0, outcome.errors)
     let same = outcome.output.split(separator: "\n").first { $0.hasPrefix("same tokens") }
     XCTAssertEqual(same?.split(separator: " ").last, "yes", outcome.output)
+    // Plain decoding does not wait for the draft.
+    XCTAssertFalse(outcome.output.contains { $0 == "\u{1B}" })
+    let first = outcome.output.split(separator: "\n").first { $0.hasPrefix("time to first token") }
+    let times = try XCTUnwrap(first).split(separator: " ").suffix(2).compactMap { Double($0) }
+    XCTAssertEqual(times.count, 2, outcome.output)
+    XCTAssertLessThanOrEqual(try XCTUnwrap(times.first), try XCTUnwrap(times.last))
   }
 }

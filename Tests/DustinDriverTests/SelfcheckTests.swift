@@ -22,6 +22,23 @@ final class SelfcheckTests: XCTestCase {
     }
   }
 
+  /// The larger the fast path's error, the fewer of its tokens are compared: the error itself must be bounded.
+  func testAFastPathThatSaysAnythingIsWrong() {
+    let logits: [[Float]] = [[1, 2, 3], [3, 1, 2]]
+    let reference = ExactCheck.Reference(prompt: [1], logits: logits[0], tokens: [2, 0], margins: [1, 1])
+    func outcome(_ fast: [[Float]], _ tokens: [Int32]) -> ExactCheck.Outcome {
+      ExactCheck.judge("x", reference, exact: (logits, [2, 0]), fast: (fast, tokens))
+    }
+    XCTAssertTrue(outcome(logits, [2, 0]).isRight)
+    XCTAssertTrue(outcome([[1, 2, 3.25], [3, 1, 2]], [2, 0]).isRight)
+    XCTAssertFalse(outcome(logits, [2, 1]).isRight)
+    for garbage in [[9, -4, 0], [.nan, 2, 3], [1, 2, .infinity], [1, 2]] as [[Float]] {
+      let outcome = outcome([logits[0], garbage], [0, 1])
+      XCTAssertEqual(outcome.fastRequiredTokens, 0, "\(garbage)")
+      XCTAssertFalse(outcome.isRight, "\(garbage)")
+    }
+  }
+
   func testTheGenericPathGivesTheReferencesOutputs() throws {
     let options = LoadOptions(target: .generic)
     let check = try ExactCheck(

@@ -17,6 +17,8 @@ let garden = "The garden behind the house was full of roses, and beyond the wall
 struct Outcome {
   let status: Int32
   let output: String
+  /// Output and errors as a terminal gets them.
+  let transcript: String
   let errors: String
 }
 
@@ -26,6 +28,7 @@ func dustin(_ arguments: [String], input: String = "") -> Outcome {
   let status = runDustin(arguments, console: console)
   return Outcome(
     status: status, output: String(decoding: console.output, as: UTF8.self),
+    transcript: String(decoding: console.transcript, as: UTF8.self),
     errors: String(decoding: console.errors, as: UTF8.self))
 }
 
@@ -60,17 +63,24 @@ final class ToolProcess {
   let errors = Pipe()
 
   /// The executable stands beside the test bundle.
-  init(_ arguments: [String]) throws {
+  /// - Parameter closesOutput: nobody will read what it writes.
+  init(_ arguments: [String], closesOutput: Bool = false) throws {
     let bundle = try FileManager.default.destinationOfSymbolicLink(atPath: "/proc/self/exe")
     let tool = (bundle as NSString).deletingLastPathComponent + "/dustin"
-    try XCTSkipUnless(FileManager.default.isExecutableFile(atPath: tool), "'\(tool)' was not built")
+    guard FileManager.default.isExecutableFile(atPath: tool) else {
+      throw DiagnosticError("tool", "'\(tool)' was not built, so that nothing can be said of it")
+    }
     process.executableURL = URL(fileURLWithPath: tool)
     process.arguments = arguments
     process.standardOutput = output
     process.standardError = errors
     process.standardInput = FileHandle.nullDevice
+    if closesOutput { try output.fileHandleForReading.close() }
     try process.run()
   }
+
+  /// As `head` does when it has enough.
+  func closeOutput() throws { try output.fileHandleForReading.close() }
 
   func interrupt() { kill(process.processIdentifier, SIGINT) }
 

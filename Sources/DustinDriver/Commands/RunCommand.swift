@@ -159,7 +159,7 @@ struct RunCommand: ParsableCommand {
     let generator = try Generator(pair, team: team, options: options)
     generator.forcesProgress = progress
     try generator.check(prompts)
-    if interruption.isCancelled { throw Interrupted() }
+    try checkInterruption()
     if compare == .interpreter { return try InterpreterComparison(pair, team: team).run(prompts[0].tokens) }
     if self.prompts != nil {
       try runLines(prompts, generator)
@@ -187,7 +187,7 @@ struct RunCommand: ParsableCommand {
       // A full disk or a closed pipe: stop at the next step, and say why.
       do { try printed.add(event, hasText: hasText) } catch {
         failure = error
-        interruption.cancel()
+        generator.cancel.cancel()
       }
     }
     let batch: Generator.Batch
@@ -203,6 +203,7 @@ struct RunCommand: ParsableCommand {
       try? printed.finish()
       throw failure ?? error
     }
+    if let failure { throw failure }
     let report = report(batch, 0, prompt, generator)
     if let logits {
       let values = batch.promptLogits.first ?? []

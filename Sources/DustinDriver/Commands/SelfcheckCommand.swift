@@ -15,7 +15,7 @@ struct ExactCommand: ParsableCommand {
     discussion: """
       In f32 the logits behind every prompt must agree within 1e-3 and all greedy tokens must be equal. The fast path's \
       tokens must be equal up to the first place where the reference's two best logits are closer than twice the largest \
-      difference between the fast path's and the f32 path's logits along the reference tokens.
+      difference between the fast path's and the f32 path's logits along the reference tokens, which may be 0.5 at most.
       """)
 
   @OptionGroup var models: ModelOptions
@@ -43,7 +43,8 @@ struct ExactCommand: ParsableCommand {
       ])
       if !outcome.isRight { wrong.append(name) }
     }
-    try Console.current.write(table.text)
+    let bounds = (scientific(Double(ExactCheck.logitBound)), scientific(Double(ExactCheck.fastBound)))
+    try Console.current.write(table.text + "bounds of max |Δlogit|: f32 \(bounds.0), fast \(bounds.1)\n")
     if !wrong.isEmpty {
       throw DiagnosticError(
         "exact", "the model does not give the reference's outputs for \(wrong.joined(separator: ", "))")

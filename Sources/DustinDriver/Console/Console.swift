@@ -18,6 +18,7 @@ public final class Console: Sendable {
   private struct Buffers {
     var output: [UInt8] = []
     var errors: [UInt8] = []
+    var all: [UInt8] = []
   }
   /// Nil for the process's streams.
   private let input: [UInt8]?
@@ -33,6 +34,8 @@ public final class Console: Sendable {
   public var output: [UInt8] { buffers.withLock { $0.output } }
   /// What a captured command wrote to standard error.
   public var errors: [UInt8] { buffers.withLock { $0.errors } }
+  /// What a captured command wrote to both, in the order in which a terminal would have got it.
+  public var transcript: [UInt8] { buffers.withLock { $0.all } }
 
   /// All of standard input.
   public func readInput() throws -> [UInt8] {
@@ -40,10 +43,16 @@ public final class Console: Sendable {
     return try readFile("/dev/stdin")
   }
 
-  /// Throws when the bytes cannot be written, for example to a full disk.
+  /// Throws when the bytes cannot be written, for example to a full disk; `OutputClosed` when nobody reads them any more.
   public func write(_ bytes: [UInt8]) throws {
-    if input != nil { return buffers.withLock { $0.output += bytes } }
+    if input != nil {
+      return buffers.withLock {
+        $0.output += bytes
+        $0.all += bytes
+      }
+    }
     if !Self.write(bytes, to: STDOUT_FILENO) {
+      if errno == EPIPE { throw OutputClosed() }
       throw DiagnosticError("output", "cannot write to standard output: \(String(cString: strerror(errno)))")
     }
   }
@@ -51,7 +60,12 @@ public final class Console: Sendable {
 
   /// Messages, dumps and progress. There is nobody to tell when they cannot be written.
   public func writeError(_ text: String) {
-    if input != nil { return buffers.withLock { $0.errors += Array(text.utf8) } }
+    if input != nil {
+      return buffers.withLock {
+        $0.errors += Array(text.utf8)
+        $0.all += Array(text.utf8)
+      }
+    }
     _ = Self.write(Array(text.utf8), to: STDERR_FILENO)
   }
 

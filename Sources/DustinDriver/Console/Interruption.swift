@@ -12,8 +12,24 @@ public struct Interrupted: Error {
   public init() {}
 }
 
-/// What Ctrl-C sets; the runtime looks at it between two steps.
+/// Whoever read standard output went away, as `head` does: the tool ends without a word, with the exit code that a shell
+/// gives to programs that such an end kills.
+public struct OutputClosed: Error {
+  public static let exitCode: Int32 = 141
+
+  public init() {}
+}
+
+/// Makes writing to a closed pipe an error that `Console.write` throws instead of the end of the process.
+public func ignoreClosedPipes() { signal(SIGPIPE, SIG_IGN) }
+
+/// What Ctrl-C sets, and nothing else; the runtime looks at it between two steps.
 let interruption = CancelFlag()
+
+/// Throws `Interrupted` after Ctrl-C: for work that looks at no flag itself.
+func checkInterruption() throws {
+  if interruption.isCancelled { throw Interrupted() }
+}
 
 /// Makes the first Ctrl-C set `interruption`; a second one ends the process at once.
 func catchInterrupts() {

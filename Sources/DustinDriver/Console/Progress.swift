@@ -1,17 +1,11 @@
 import DustinSupport
 
-#if canImport(Glibc)
-  import Glibc
-#elseif canImport(Musl)
-  import Musl
-#endif
-
 /// A bar on standard error for long work; silent unless somebody looks, or asks for it.
 struct ProgressBar {
   private let title: String
   private let unit: String
   private let isShown: Bool
-  private let start = seconds()
+  private let start = monotonicSeconds()
   private var lastDrawn = 0.0
   private static let width = 30
 
@@ -23,7 +17,7 @@ struct ProgressBar {
   }
 
   mutating func update(_ done: Int, of total: Int) {
-    let now = seconds()
+    let now = monotonicSeconds()
     guard isShown, total > 0, now - lastDrawn > 0.1 || done == total else { return }
     lastDrawn = now
     let filled = Self.width * done / total
@@ -32,15 +26,9 @@ struct ProgressBar {
     Console.current.writeError("\r\u{1B}[K\(title) [\(bar)] \(done)/\(total) \(unit), \(rate) \(unit)/s")
   }
 
-  /// Removes the bar.
-  func clear() {
+  /// Removes the bar, if there is one: what stands on the line otherwise is not the bar's.
+  mutating func clear() {
     if isShown, lastDrawn > 0 { Console.current.writeError("\r\u{1B}[K") }
+    lastDrawn = 0
   }
-}
-
-/// Seconds on a clock that never goes back.
-func seconds() -> Double {
-  var time = timespec()
-  clock_gettime(CLOCK_MONOTONIC, &time)
-  return Double(time.tv_sec) + Double(time.tv_nsec) * 1e-9
 }

@@ -67,8 +67,8 @@ public struct ModelPair: Sendable {
       "vocabulary", "the draft '\(draft.path)' has another vocabulary than the target '\(target.path)'",
       notes: [
         .note(
-          "a draft must have the target's tokenizer.json; their tables hold \(draft.config.vocabSize) and "
-            + "\(target.config.vocabSize) tokens")
+          "a draft must have the target's tokenizer.json; the draft's table holds \(draft.config.vocabSize) tokens, the "
+            + "target's \(target.config.vocabSize)")
       ])
   }
 }

@@ -56,7 +56,10 @@ struct MachineLimits {
       let engine = try Engine(model: model, team: try ThreadTeam(threads: count))
       let cache = try KVCache(model, positions: 1)
       func best(_ function: String) throws -> Double {
-        try (0...runs).map { _ in try timed { _ = try engine.step(function, [StepRows(cache, [0])]) } }.min() ?? 0
+        try (0...runs).map { _ in
+          try checkInterruption()
+          return try timed { _ = try engine.step(function, [StepRows(cache, [0])]) }
+        }.min() ?? 0
       }
       func operations(_ function: String) throws -> Double {
         Double(count) * (limits.operations[function] ?? 0) / (try best(function))

@@ -55,7 +55,8 @@ struct ModelBenchmark {
         let share = [StepRows(cache, Array(tokens[..<rows]))]
         _ = try engine.step(function, share)
         let times = try (0..<max(runs, 9)).map { _ in
-          try timed { _ = try engine.step(function, share) }
+          try checkInterruption()
+          return try timed { _ = try engine.step(function, share) }
         }
         // A draft's step makes logits of its last row only.
         let logitRows = function == "verify" ? rows : 1
@@ -71,12 +72,11 @@ struct ModelBenchmark {
 
   private func read(_ tokens: ArraySlice<Int32>, _ cache: KVCache) throws -> Double {
     var bar = ProgressBar("reading", unit: "tokens")
-    let time = try timed {
+    defer { bar.clear() }
+    return try timed {
       let done = try engine.prefill([StepRows(cache, tokens)], cancel: interruption) { bar.update($0, of: $1) }
       if !done.isComplete { throw Interrupted() }
     }
-    bar.clear()
-    return time
   }
 
   private mutating func add(_ what: String, _ length: Int, _ rows: Int, _ time: Double, _ cost: StepCost) {
@@ -89,6 +89,7 @@ struct ModelBenchmark {
     var best = [Double](repeating: .infinity, count: calls.count)
     for _ in 0..<runs {
       for index in calls.indices {
+        try checkInterruption()
         let time = try timed { _ = try engine.step("\(function)#\(index)", [StepRows(cache, tokens)]) }
         best[index] = min(best[index], time)
       }

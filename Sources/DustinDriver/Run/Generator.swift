@@ -10,6 +10,8 @@ final class Generator {
   var onEvent: ((Int, GenerationEvent) -> Void)?
   /// Show how far prompts are read although standard error is no terminal.
   var forcesProgress = false
+  /// Stops the runs: with Ctrl-C, or by itself.
+  let cancel = CancelFlag(following: interruption)
   private let target: Engine
   private let draft: Engine?
 
@@ -61,17 +63,17 @@ final class Generator {
     if drafts, let draft, let model = pair.draft {
       drafter = try ModelDrafter(engine: draft, contextSize: model.contextSize)
     }
-    let loop = try SpeculativeLoop(target: target, drafter: drafter, options: options, cancel: interruption)
+    let loop = try SpeculativeLoop(target: target, drafter: drafter, options: options, cancel: cancel)
     var bar = ProgressBar("reading", unit: "tokens", isForced: forcesProgress)
+    defer { bar.clear() }
     let promptTokens = prompts.reduce(0) { $0 + $1.tokens.count }
     loop.onPrefill = { done, total in
-      // Target and draft both read the prompt; people count it once.
-      if promptTokens > 1024, total > 0 { bar.update(done * promptTokens / total, of: promptTokens) }
+      // Target and draft both read the prompt; people count it once. What is in a cache is not read.
+      if min(promptTokens, total) > 1024 { bar.update(done * promptTokens / total, of: promptTokens) }
     }
-    var isDecoding = false
     loop.onEvent = { [onEvent] event in
-      if !isDecoding { bar.clear() }
-      isDecoding = true
+      // Both models have read the prompts: the bar does not come back.
+      bar.clear()
       onEvent?(first + event.sequence, event)
     }
     let requests = prompts.enumerated().map { index, prompt in
@@ -81,8 +83,7 @@ final class Generator {
         draftCache: index < draftCaches.count ? draftCaches[index] : nil)
     }
     let results = try loop.run(requests)
-    bar.clear()
-    if interruption.isCancelled { throw Interrupted() }
+    try checkInterruption()
     return Batch(results: results, promptLogits: loop.promptLogits, metrics: loop.metrics)
   }
 }

@@ -46,6 +46,7 @@ struct InterpreterComparison {
     let middle = tokens.count / 2
     let parts = [("prefill", tokens[..<middle]), (function, tokens[middle...])].filter { !$0.1.isEmpty }
     for (name, part) in parts {
+      try checkInterruption()
       lines += try step(name, part, model, interpreter, session, engine, cache)
     }
     lines += try caches(session, cache, model)
@@ -66,6 +67,7 @@ struct InterpreterComparison {
     var lines: [Line] = []
     let calls = model.plan.calls(of: name) ?? []
     for (index, call) in calls.enumerated() {
+      try checkInterruption()
       let result = try engine.step("\(name)#\(index)", [StepRows(cache, tokens)])
       // The result of an op that takes several calls is there after the last one.
       let isLast = index + 1 == calls.count || calls[index + 1].operation !== call.operation

@@ -30,6 +30,7 @@ struct RunReport {
           (key: "ttft_s", value: .double(result.timeToFirstToken ?? run.prefillSeconds)),
           (key: "decode_s", value: .double(run.decodeSeconds)),
           (key: "decode_tokens_per_s", value: .double(run.decodeTokensPerSecond)),
+          (key: "draft_prefill_s", value: .double(run.draftPrefillSeconds)),
         ])
       ),
       (
@@ -69,6 +70,7 @@ struct RunReport {
       "load \(fixed(loadSeconds, 2)) s, compile \(fixed(compileSeconds, 2)) s",
       "prefill \(grouped(run.prefillTokens)) tokens in \(fixed(run.prefillSeconds, 2)) s, \(fixed(prefillRate, 1)) tokens/s",
     ]
+    if run.draftPrefillSeconds > 0 { lines.append("the draft's prefill \(fixed(run.draftPrefillSeconds, 2)) s") }
     if let first = run.timeToFirstToken { lines.append("first token after \(fixed(first, 2)) s") }
     if run.decodeTokens > 0 {
       lines.append(
