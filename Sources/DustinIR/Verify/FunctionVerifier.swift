@@ -22,6 +22,8 @@ struct FunctionVerifier {
     checkSignature()
     for (index, operation) in function.body.enumerated() { check(operation, index) }
     checkReturns()
+    // Bytes are followed through the whole function: only where every operation has its places.
+    if context.module.stage == .planned, diagnostics.isEmpty { checkArena() }
   }
 
   // MARK: Reports
@@ -193,6 +195,13 @@ struct FunctionVerifier {
     }
   }
 
+  private mutating func checkArena() {
+    var plan = ArenaPlan(function, maxRows: context.module.bound(of: .named("T")) ?? 1)
+    for (index, operation) in function.body.enumerated() {
+      if let (id, message) = plan.problem(operation, index) { report(id, message, operation, index) }
+    }
+  }
+
   /// Every result that is rows has a place in the arena, and scratch rows where the kernels need them.
   private mutating func checkPlaces(_ operation: Operation, _ index: Int) {
     func isPlace(_ offset: Int) -> Bool {
@@ -211,7 +220,11 @@ struct FunctionVerifier {
         index)
     } else if let offset = places?.first(where: { !isPlace($0) }) {
       report(
-        "arena-place", "'at' must hold multiples of \(Arena.alignment) from 0, not \(offset)", operation, index)
+        "arena-place",
+        offset < Arena.largestByteCount
+          ? "'at' must hold multiples of \(Arena.alignment) from 0, not \(offset)"
+          : "no machine has the memory for a place at \(offset) in 'at'",
+        operation, index)
     }
     let scratch = operation.attributes.int("scratch")
     if let type = Arena.scratchType(of: operation) {
