@@ -19,13 +19,13 @@ final class RunTests: XCTestCase {
     XCTAssertEqual(object.tokens.count, 24)
     XCTAssertEqual(
       object["timings"]?.keys,
-      ["load_s", "compile_s", "prefill_s", "ttft_s", "decode_s", "decode_tokens_per_s", "draft_prefill_s"])
+      ["load_s", "compile_s", "prefill_s", "ttft_s", "decode_s", "decode_tokens_per_s"])
     for (name, value) in object["timings"]?.objectEntries ?? [] {
       XCTAssertGreaterThan(value.doubleValue ?? 0, 0, name)
     }
     let timings = (object["timings"]?.objectEntries ?? []).reduce(into: [:]) { $0[$1.key] = $1.value.doubleValue }
-    XCTAssertGreaterThanOrEqual(
-      timings["ttft_s"] ?? 0, (timings["prefill_s"] ?? 0) + (timings["draft_prefill_s"] ?? 0))
+    // The draft reads the prompt too before the first token is told.
+    XCTAssertGreaterThan(timings["ttft_s"] ?? 0, timings["prefill_s"] ?? 0)
     XCTAssertEqual(
       object["speculation"]?.keys, ["rounds", "drafted", "accepted", "mean_accepted_length", "accepted_per_position"])
     let speculation = try XCTUnwrap(object["speculation"])

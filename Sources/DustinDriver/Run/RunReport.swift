@@ -30,7 +30,6 @@ struct RunReport {
           (key: "ttft_s", value: .double(result.timeToFirstToken ?? run.prefillSeconds)),
           (key: "decode_s", value: .double(run.decodeSeconds)),
           (key: "decode_tokens_per_s", value: .double(run.decodeTokensPerSecond)),
-          (key: "draft_prefill_s", value: .double(run.draftPrefillSeconds)),
         ])
       ),
       (
