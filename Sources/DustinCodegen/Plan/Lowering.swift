@@ -39,6 +39,8 @@ struct FunctionLowering {
   /// Weights under a `cast`: the element type that they are packed in.
   private var weightCasts: [Value: (global: Global, element: ElementType)] = [:]
   private var arenaEnd = 0
+  /// The op that is being lowered: where diagnostics point.
+  private var current: Operation?
   private var tokenLimit = Int(Int32.max)
 
   init(_ module: Module, _ function: Function, _ plan: KernelPlan) throws {
@@ -84,7 +86,11 @@ struct FunctionLowering {
   }
 
   mutating func run() throws {
-    for operation in function.body { try lower(operation) }
+    for operation in function.body {
+      current = operation
+      try lower(operation)
+    }
+    current = nil
     var table: [Int64] = []
     for call in calls {
       table += [Int64(call.kernel), call.barrier ? 1 : 0, Int64(call.arguments.count)]
@@ -375,7 +381,8 @@ struct FunctionLowering {
     return plan.weights.offset(of: .vector(sources: globals.map(\.name), counts: counts, interleaved: interleaved))
   }
   private func unsupported(_ what: String, _ op: Operation?) -> DiagnosticError {
-    DiagnosticError(
+    let op = op ?? current
+    return DiagnosticError(
       "no-kernel", "cannot compile '@\(function.name)': \(what)", at: op?.location,
       notes: op.map { [.note("in op '\($0.name)' that makes '%\($0.results.first?.name ?? "")'")] } ?? [])
   }
