@@ -68,7 +68,7 @@ func runnableTargets() throws -> [CPUTarget] {
 }
 
 /// FNV-1a over bytes: what the invariance tests compare.
-struct BitHash: Equatable {
+struct BitHash: Hashable {
   private(set) var value: UInt64 = 0xcbf2_9ce4_8422_2325
 
   mutating func add(_ bytes: UnsafeRawBufferPointer) {

@@ -4,8 +4,12 @@ import DustinInterpreter
 struct OpCase {
   /// The op that the case is about.
   let op: String
+  /// The op with what is special about the case.
+  let form: String
   let text: String
-  /// Largest difference to the interpreter, as a part of the result row's largest magnitude (at least 1).
+  /// Largest difference to the interpreter, as a part of the result row's largest magnitude: at most four times the
+  /// worst of all seeds, targets and thread counts, 0 where both sides must agree to the bit. The rotations agree to the bit
+  /// too, and so do norms in bf16, but only as long as both sides' cosines and roots do: one rounding is allowed.
   let bound: Float
   let hasCache: Bool
 
@@ -22,8 +26,10 @@ struct OpCase {
   }
 
   private static func module(
-    _ op: String, bound: Float, weights: [String], body: [String], result: String, cache: String? = nil
+    _ op: String, _ form: String = "", bound: Float, weights: [String], body: [String], result: String,
+    cache: String? = nil
   ) -> OpCase {
+    func lines(_ body: some Sequence<String>) -> String { body.map { "  \($0)" }.joined(separator: "\n") }
     let caches = cache.map { ", %k0: \($0) {role = cache}, %v0: \($0) {role = cache}" } ?? ""
     let cacheResults = cache.map { ", \($0) {role = cache}, \($0) {role = cache}" } ?? ""
     let text = """
@@ -33,11 +39,21 @@ struct OpCase {
       dim L <= 4096
       \(weights.map { "weight \($0)" }.joined(separator: "\n"))
       func @f(%ids: i32[T], %pos: i32[T]\(caches)) -> (\(result)\(cacheResults)) {fidelity = exact, numerics = f32} {
-      \(body.map { "  \($0)" }.joined(separator: "\n"))
+      \(lines(body))
         return %y\(cache == nil ? "" : ", %k1, %v1")
       }
       """
-    return OpCase(op: op, text: text, bound: bound, hasCache: cache != nil)
+    let name = form.isEmpty ? op : "\(op), \(form)"
+    guard let cache else { return OpCase(op: op, form: name, text: text, bound: bound, hasCache: false) }
+    // The same without the attention that stands last.
+    let fill = """
+
+      func @fill(%ids: i32[T], %pos: i32[T]\(caches)) -> (\(cache) {role = cache}, \(cache) {role = cache}) {fidelity = exact, numerics = f32} {
+      \(lines(body.dropLast()))
+        return %k1, %v1
+      }
+      """
+    return OpCase(op: op, form: name, text: text + fill, bound: bound, hasCache: true)
   }
 
   private static func rowCases(_ random: inout SeededGenerator) -> [OpCase] {
@@ -54,12 +70,12 @@ struct OpCase {
     let heads = pick(1...7, &random)
     var cases = [
       module("embed", bound: 0, weights: [table], body: ["%y = embed %ids, weight(@a) : \(row)"], result: row),
-      module("embed", bound: 0, weights: [half], body: ["%y = embed %ids, weight(@a) : \(row)"], result: row),
+      module("embed", "bf16", bound: 0, weights: [half], body: ["%y = embed %ids, weight(@a) : \(row)"], result: row),
       module(
         "add", bound: 0, weights: [table, positions], body: [look, other, "%y = add %a, %b : \(row)"], result: row),
       module(
         "mul", bound: 0, weights: [table, positions], body: [look, other, "%y = mul %a, %b : \(row)"], result: row),
-      module("silu", bound: 1e-6, weights: [table], body: [look, "%y = silu %a : \(row)"], result: row),
+      module("silu", bound: 3.5e-7, weights: [table], body: [look, "%y = silu %a : \(row)"], result: row),
       module(
         "cast", bound: 0, weights: [table], body: [look, "%y = cast %a : bf16[T, \(n)]"], result: "bf16[T, \(n)]"),
       module(
@@ -73,10 +89,11 @@ struct OpCase {
         body: ["%a = embed %ids, weight(@a) : f32[T, \(heads * 16)]", "%y = reshape %a : f32[T, \(heads), 16]"],
         result: "f32[T, \(heads), 16]"),
     ]
-    for (element, bound) in [("f32", Float(2e-6)), ("bf16", 0.008)] {
+    // bf16: a number between two may be rounded to the other one
+    for (element, bound) in [("f32", Float(7e-7)), ("bf16", 0.004)] {
       cases.append(
         module(
-          "rmsnorm", bound: bound, weights: [table, "@g : bf16[\(n)]"],
+          "rmsnorm", element, bound: bound, weights: [table, "@g : bf16[\(n)]"],
           body: [look, "%y = rmsnorm %a, weight(@g) {eps = 1e-06} : \(element)[T, \(n)]"], result: "\(element)[T, \(n)]"
         ))
     }
@@ -90,35 +107,36 @@ struct OpCase {
     let table = "@a : f32[\(vocabulary), \(k)]"
     var cases: [OpCase] = []
     func add(
-      _ weights: [String], _ body: [String], _ operands: String, _ attributes: String = "", width: Int,
-      element: String = "f32",
-      bound: Float = 2e-5
+      _ form: String, _ weights: [String], _ body: [String], _ operands: String, _ attributes: String = "", width: Int,
+      element: String = "f32", bound: Float
     ) {
       let line = "%y = linear \(operands)\(attributes.isEmpty ? "" : " {\(attributes)}") : \(element)[T, \(width)]"
       cases.append(
         module(
-          "linear", bound: bound, weights: [table] + weights, body: [look] + body + [line],
+          "linear", form, bound: bound, weights: [table] + weights, body: [look] + body + [line],
           result: "\(element)[T, \(width)]"))
     }
     let round = "%r = cast %a : bf16[T, \(k)]"
-    add(["@w : f32[\(n), \(k)]"], [], "%a, weight(@w)", width: n)
-    add(["@w : bf16[\(n), \(k)]", "@c : bf16[\(n)]"], [], "%a, weight(@w), bias(@c)", width: n)
-    add(["@w : bf16[\(n), \(k)]"], [round], "%r, weight(@w)", width: n)
-    add(["@w : f32[\(n), \(k)]"], [round, "%h = cast @w : bf16[\(n), \(k)]"], "%r, weight(%h)", width: n)
+    add("f32", ["@w : f32[\(n), \(k)]"], [], "%a, weight(@w)", width: n, bound: 2e-6)
+    add("bias", ["@w : bf16[\(n), \(k)]", "@c : bf16[\(n)]"], [], "%a, weight(@w), bias(@c)", width: n, bound: 1.5e-6)
+    add("bf16 dot", ["@w : bf16[\(n), \(k)]"], [round], "%r, weight(@w)", width: n, bound: 7e-7)
     add(
-      ["@w : bf16[\(n), \(k)]", "@v : bf16[3, \(k)]", "@u : bf16[70, \(k)]", "@g : f32[\(k)]"], [],
-      "%a, norm(@g), weight(@w, @v, @u)", "eps = 1e-05", width: n + 73)
-    // the normed rows are rounded on both sides, but a tie may fall either way
+      "f32 weight in bf16", ["@w : f32[\(n), \(k)]"], [round, "%h = cast @w : bf16[\(n), \(k)]"], "%r, weight(%h)",
+      width: n, bound: 7e-7)
     add(
-      ["@w : bf16[\(n), \(k)]", "@g : bf16[\(k)]", "@e : f32[\(vocabulary), \(n)]"],
+      "norm, three weights", ["@w : bf16[\(n), \(k)]", "@v : bf16[3, \(k)]", "@u : bf16[70, \(k)]", "@g : f32[\(k)]"],
+      [],
+      "%a, norm(@g), weight(@w, @v, @u)", "eps = 1e-05", width: n + 73, bound: 2e-6)
+    add(
+      "norm, residual", ["@w : bf16[\(n), \(k)]", "@g : bf16[\(k)]", "@e : f32[\(vocabulary), \(n)]"],
       ["%e = embed %ids, weight(@e) : f32[T, \(n)]"], "%a, norm(@g), weight(@w), residual(%e)",
-      "eps = 1e-06, round = bf16", width: n, bound: 0.01)
+      "eps = 1e-06, round = bf16", width: n, bound: 8e-7)
     add(
-      ["@w : bf16[\(n), \(k)]", "@v : bf16[\(n), \(k)]", "@c : f32[\(n)]", "@d : f32[\(n)]"], [round],
-      "%r, weight(@w, @v), bias(@c, @d)", "activation = swiglu", width: n, element: "bf16", bound: 0.01)
+      "swiglu bf16", ["@w : bf16[\(n), \(k)]", "@v : bf16[\(n), \(k)]", "@c : f32[\(n)]", "@d : f32[\(n)]"], [round],
+      "%r, weight(@w, @v), bias(@c, @d)", "activation = swiglu", width: n, element: "bf16", bound: 0.005)
     add(
-      ["@w : f32[\(n), \(k)]", "@v : f32[\(n), \(k)]"], [], "%a, weight(@w, @v)", "activation = swiglu", width: n,
-      bound: 5e-5)
+      "swiglu f32", ["@w : f32[\(n), \(k)]", "@v : f32[\(n), \(k)]"], [], "%a, weight(@w, @v)", "activation = swiglu",
+      width: n, bound: 2.8e-6)
     return cases
   }
 
@@ -145,30 +163,30 @@ struct OpCase {
     let roundQ = "%qr = cast %q : \(result("bf16"))"
     return [
       module(
-        "rope", bound: 2e-6, weights: [table, freqs],
+        "rope", bound: 3e-7, weights: [table, freqs],
         body: [look] + rows("q", 0, heads) + ["%y = rope %q, \(turn) : \(result("f32"))"],
         result: result("f32")),
       module(
-        "rope", bound: 0.008, weights: [table, freqs],
+        "rope", "bf16", bound: 0.004, weights: [table, freqs],
         body: [look] + rows("q", 0, heads) + ["%y = rope %q, \(turn) : \(result("bf16"))"], result: result("bf16")),
       module(
-        "append", bound: 3e-5, weights: [table],
+        "append", bound: 1.5e-5, weights: [table],
         body: split + [append("f32"), "%y = attend %q, cache(%k1, %v1) {scale = 0.2} : \(result("f32"))"],
         result: result("f32"), cache: cache("f32")),
       module(
-        "attend", bound: 0.02, weights: [table],
+        "attend", "bf16", bound: 0.02, weights: [table],
         body: split + [
           append("bf16"), roundQ, "%y = attend %qr, cache(%k1, %v1) {scale = 0.2, probs = bf16} : \(result("bf16"))",
         ], result: result("bf16"), cache: cache("bf16")),
       module(
-        "rope_append", bound: 3e-5, weights: [table, freqs],
+        "rope_append", bound: 4.5e-6, weights: [table, freqs],
         body: [
           look,
           "%q, %k1, %v1 = rope_append %a, cache(%k0, %v0), \(turn) : \(result("f32")), \(cache("f32")), \(cache("f32"))",
           "%y = attend %q, cache(%k1, %v1) {scale = 0.1} : \(result("f32"))",
         ], result: result("f32"), cache: cache("f32")),
       module(
-        "rope_append", bound: 0.02, weights: [table, freqs],
+        "rope_append", "bf16", bound: 0.009, weights: [table, freqs],
         body: [
           look,
           "%q, %k1, %v1 = rope_append %a, cache(%k0, %v0), \(turn) : \(result("bf16")), \(cache("bf16")), \(cache("bf16"))",

@@ -19,7 +19,7 @@ final class RowInvarianceTests: XCTestCase {
     shape.ffn = 72
     shape.vocab = 80
     shape.maxRows = 192
-    shape.maxLength = 2048
+    shape.maxLength = 4096
     change(&shape)
     return shape
   }
@@ -118,6 +118,59 @@ final class RowInvarianceTests: XCTestCase {
     let small = shape { ($0.heads, $0.kvHeads, $0.layers) = (3, 1, 1) }
     for target in try runnableTargets() {
       for pipeline in ["target-fast", "target-f32"] { try check(small, pipeline, target, length: 1100, seed: 9) }
+    }
+  }
+
+  /// Beyond 2,048 positions three chunks are merged. Rows alone are slow there, so the steps of one row come last.
+  func testThreeChunksOfKeysAreMergedTheSameWay() throws {
+    let small = shape { ($0.heads, $0.kvHeads, $0.layers, $0.hidden, $0.ffn, $0.vocab) = (3, 1, 1, 32, 40, 48) }
+    let (length, tail) = (2200, 40)
+    for pipeline in ["target-fast", "target-f32"] {
+      let random = try RandomModule(small, seed: 21)
+      let compiled = try CompiledModule(random, pipeline: pipeline, target: CPUTarget.host())
+      let prompt = random.tokens(length, seed: 22)
+      let one = try Engine(model: compiled.model, team: ThreadTeam(threads: 1))
+      let two = try Engine(model: compiled.model, team: ThreadTeam(threads: 2))
+      let reference = try feed(one, "verify", prompt, pieces: [192])
+      XCTAssertFalse(reference.logits.contains(nil))
+      let head = Array(repeating: 192, count: (length - tail) / 192) + [(length - tail) % 192]
+      let ways = [
+        ("the last \(tail) rows alone", head + Array(repeating: 1, count: tail)),
+        ("mixed steps", [64, 7, 191, 1, 17, 128]),
+      ]
+      for (name, pieces) in ways {
+        XCTAssertEqual(try feed(two, "verify", prompt, pieces: pieces), reference, "\(name), \(pipeline)")
+      }
+      let prefilled = try feed(two, "prefill", prompt, pieces: [100])
+      XCTAssertEqual(prefilled.cache, reference.cache, "prefill, \(pipeline)")
+      XCTAssertEqual(prefilled.logits.last, reference.logits.last, "prefill, \(pipeline)")
+    }
+  }
+
+  /// What the tests above compare does depend on the tokens: on one far behind, too.
+  func testAnotherPromptGivesOtherBits() throws {
+    let small = shape { ($0.heads, $0.kvHeads, $0.layers) = (3, 1, 1) }
+    for target in try runnableTargets() {
+      for pipeline in ["target-fast", "target-f32"] {
+        let random = try RandomModule(small, seed: 31)
+        let compiled = try CompiledModule(random, pipeline: pipeline, target: target)
+        let engine = try Engine(model: compiled.model, team: ThreadTeam(threads: 2))
+        let prompt = random.tokens(150, seed: 32)
+        var other = prompt
+        other[10] = (other[10] + 1) % Int32(small.vocab)
+        let (a, b) = (
+          try feed(engine, "verify", prompt, pieces: [64]), try feed(engine, "verify", other, pieces: [64])
+        )
+        let label = "\(pipeline), \(target)"
+        XCTAssertEqual(a.logits[..<10], b.logits[..<10], "rows before the other token, \(label)")
+        for position in 10..<prompt.count where a.logits[position] == b.logits[position] {
+          XCTFail("position \(position) does not see the token at 10, \(label)")
+        }
+        XCTAssertEqual(Set(a.logits).count, prompt.count, "every position has logits of its own, \(label)")
+        let bytes = a.cache.count / prompt.count
+        XCTAssertEqual(a.cache[..<(10 * bytes)], b.cache[..<(10 * bytes)], label)
+        XCTAssertNotEqual(a.cache[(10 * bytes)..<(11 * bytes)], b.cache[(10 * bytes)..<(11 * bytes)], label)
+      }
     }
   }
 }

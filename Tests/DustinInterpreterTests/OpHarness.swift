@@ -80,6 +80,13 @@ extension Tensor {
   var doubles: [Double] { floats.map(Double.init) }
 }
 
+/// The largest difference of two numbers in the same place; infinite when one is missing or not finite, which `max()`
+/// does not show: no comparison with a NaN is true.
+func largestDifference(_ a: [Float], _ b: [Float]) -> Float {
+  guard a.count == b.count, !a.isEmpty, a.allSatisfy(\.isFinite), b.allSatisfy(\.isFinite) else { return .infinity }
+  return zip(a, b).reduce(0) { max($0, abs($1.0 - $1.1)) }
+}
+
 /// Every number within `bound` of the expected one; `scale` is what the bound is relative to, number by number.
 func assertClose(
   _ actual: [Float], _ expected: [Double], within bound: Double, relativeTo scale: [Double]? = nil,

@@ -23,7 +23,7 @@ final class ReferenceTests: XCTestCase {
     for (pipeline, bound) in [("target-f32", Float(1e-3)), ("target-fast", 0.1)] {
       let session = try target(pipeline)
       var logits = try session.prefill(function: "prefill", tokens: try XCTUnwrap(reference["prompt_ids"]).ints)
-      let difference = zip(logits, last).map { abs($0 - $1) }.max() ?? .infinity
+      let difference = largestDifference(logits, last)
       print("short, \(pipeline): largest difference of the logits \(difference)")
       XCTAssertLessThanOrEqual(difference, bound)
       for (index, token) in try XCTUnwrap(reference["target_fp32_greedy"]).ints.prefix(16).enumerated() {
@@ -97,7 +97,7 @@ final class ReferenceTests: XCTestCase {
     var logits = try session.prefill(function: "forward", tokens: try expected("prompt_ids").ints)
 
     let last = try expected("target_fp32_last_logits").floats
-    let difference = zip(logits, last).map { abs($0 - $1) }.max() ?? .infinity
+    let difference = largestDifference(logits, last)
     print("\(name): largest difference of the logits \(difference)")
     XCTAssertEqual(logits.count, last.count)
     XCTAssertLessThanOrEqual(difference, 1e-3)
