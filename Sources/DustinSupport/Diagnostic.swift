@@ -52,17 +52,26 @@ extension Diagnostic {
       let (line, column) = range.buffer.position(of: range.start)
       head = "\(range.buffer.name):\(line):\(column): "
     }
-    lines.append("\(head)\(severity.rawValue): \(message)")
+    lines.append("\(Self.printable(head))\(severity.rawValue): \(Self.printable(message))")
     if let range {
       let (line, column) = range.buffer.position(of: range.start)
       let (text, start) = surroundings(range.buffer.line(line), column - 1)
       let length = max(1, min(range.end - range.start, text.count - start))
       let pad = text.prefix(start).map { $0 == "\t" ? "\t" : " " }
-      lines.append("  " + text)
+      lines.append("  " + Self.printable(text))
       lines.append("  " + pad.joined() + "^" + String(repeating: "~", count: length - 1))
     }
     for note in notes { lines.append(note.rendered()) }
     return lines.joined(separator: "\n")
+  }
+
+  /// The same number of characters without those that a terminal obeys: a bad file must not paint it or name its window.
+  private static func printable(_ text: String) -> String {
+    let isHarmless = { (scalar: Unicode.Scalar) in
+      scalar == "\t" || scalar == "\n" || !(scalar.value < 0x20 || 0x7f...0x9f ~= scalar.value)
+    }
+    if text.unicodeScalars.allSatisfy(isHarmless) { return text }
+    return String(String.UnicodeScalarView(text.unicodeScalars.map { isHarmless($0) ? $0 : "\u{FFFD}" }))
   }
 
   /// The part of a line to show, and where `column` (from 0) is in it: a minified file is one line of megabytes.

@@ -34,8 +34,16 @@ final class DiagnosticTests: XCTestCase {
         for match in text.matches(of: pattern) { ids.insert(String(match.1)) }
       }
     }
+    seen.formUnion(ErrorCases.diagnostics(Self.binary).map(\.id))
     XCTAssertGreaterThan(ids.count, 30, "the pattern misses the ids in the sources")
     for id in ids.sorted() where !seen.contains(id) { XCTFail("no case shows the diagnostic '\(id)'") }
+  }
+
+  private static let binary = "\u{7f}ELF\u{0}\u{1}%%%\n\u{0}"
+
+  /// One error, whatever the bytes are.
+  func testABinaryFileIsNoModule() {
+    XCTAssertEqual(ErrorCases.diagnostics(Self.binary).map(\.id), ["not-text"])
   }
 
   func testEmptyText() {

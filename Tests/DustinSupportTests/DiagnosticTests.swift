@@ -29,6 +29,15 @@ final class DiagnosticTests: XCTestCase {
       """)
   }
 
+  func testATerminalIsNotObeyed() {
+    let buffer = SourceBuffer(name: "bad\u{1b}[31m.dust", text: "a\u{1b}[31mred\u{7} b\t\u{9b}c")
+    let text = Diagnostic("x", "no '\u{1b}]0;title\u{7}'", at: SourceRange(buffer, 0, 1)).rendered()
+    for scalar in text.unicodeScalars where scalar != "\n" && scalar != "\t" {
+      XCTAssertFalse(scalar.value < 0x20 || 0x7f...0x9f ~= scalar.value, "U+\(scalar.value)")
+    }
+    XCTAssertTrue(text.contains("a\u{FFFD}[31mred\u{FFFD} b\t\u{FFFD}c"))
+  }
+
   func testRendersWithoutAPlace() {
     XCTAssertEqual(Diagnostic("id", "no such file", severity: .warning).rendered(), "warning: no such file")
   }

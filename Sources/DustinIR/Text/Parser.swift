@@ -6,6 +6,7 @@ public struct ModuleParser {
   ///
   /// - Throws: `DiagnosticError` with every error of the text, in its order, each with its place.
   public static func parse(_ buffer: SourceBuffer, registry: OpRegistry = .standard) throws -> Module {
+    try refuseBinary(buffer)
     var parser = Parser(buffer, registry)
     parser.parseModule()
     let diagnostics = parser.sortedDiagnostics()
@@ -18,6 +19,7 @@ public struct ModuleParser {
   /// - Throws: `DiagnosticError` with every error of the text, in its order. Functions that could be read are verified
   ///   even if others could not.
   public static func parseVerified(_ buffer: SourceBuffer, registry: OpRegistry = .standard) throws -> Module {
+    try refuseBinary(buffer)
     var parser = Parser(buffer, registry)
     parser.parseModule()
     // Errors in dims and globals would make every function look wrong.
@@ -28,6 +30,14 @@ public struct ModuleParser {
     guard diagnostics.isEmpty else { throw DiagnosticError(diagnostics) }
     return parser.module
   }
+}
+
+/// One error for a file that is no text at all, instead of one for each of its bytes.
+private func refuseBinary(_ buffer: SourceBuffer) throws {
+  guard let zero = buffer.utf8.firstIndex(of: 0) else { return }
+  throw DiagnosticError(
+    "not-text", "this is not a module: a byte is zero, which no text holds",
+    at: SourceRange(buffer, zero, zero + 1), notes: [.note("the first line of a module is 'dustin 1'")])
 }
 
 /// A statement could not be read to its end; the diagnostic has been recorded.
