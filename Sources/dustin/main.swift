@@ -6,5 +6,6 @@ import DustinDriver
   import Musl
 #endif
 
+openMissingStandardFiles()
 ignoreClosedPipes()
 exit(runDustin(Array(CommandLine.arguments.dropFirst())))

@@ -45,6 +45,7 @@ struct ExactCommand: ParsableCommand {
     }
     let bounds = (scientific(Double(ExactCheck.logitBound)), scientific(Double(ExactCheck.fastBound)))
     try Console.current.write(table.text + "bounds of max |Δlogit|: f32 \(bounds.0), fast \(bounds.1)\n")
+    try Console.current.write("\(names.count - wrong.count) of \(names.count) prompts right\n")
     if !wrong.isEmpty {
       throw DiagnosticError(
         "exact", "the model does not give the reference's outputs for \(wrong.joined(separator: ", "))")
@@ -86,6 +87,7 @@ struct LosslessCommand: ParsableCommand {
       pair: pair, text: text, length: length, newTokens: count, combinations: combinations)
     var table = TextTable(["combination", "rounds", "drafted", "accepted", "s", ""])
     var wrong: [Diagnostic] = []
+    var equal = 0
     var bar = ProgressBar("checking", unit: "combinations")
     for (index, combination) in combinations.enumerated() {
       let outcome = try check.run(combination)
@@ -94,10 +96,11 @@ struct LosslessCommand: ParsableCommand {
         "\(combination)", "\(outcome.metrics.rounds)", "\(outcome.metrics.drafted)", "\(outcome.metrics.accepted)",
         fixed(outcome.seconds, 2), outcome.faults.isEmpty ? "equal" : "DIFFERENT",
       ])
+      if outcome.faults.isEmpty { equal += 1 }
       wrong += outcome.faults.map { Diagnostic("lossless", "\(combination): \($0)") }
     }
     bar.clear()
-    try Console.current.write(table.text)
+    try Console.current.write(table.text + "\(equal) of \(combinations.count) combinations equal\n")
     if !wrong.isEmpty { throw DiagnosticError(wrong) }
   }
 }

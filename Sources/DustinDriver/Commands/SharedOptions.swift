@@ -34,8 +34,10 @@ struct MachineOptions: ParsableArguments {
   var verifyEach = false
 
   func validate() throws {
-    if let threads, !(1...1024).contains(threads) {
-      throw ValidationError("--threads must be from 1 to 1024, not \(threads).")
+    // They meet dozens of times a token: many more of them than cores never finish.
+    let cores = usableCores()
+    if let threads, !(1...8 * cores).contains(threads) {
+      throw ValidationError("--threads must be from 1 to \(8 * cores) with \(cores) cores, not \(threads).")
     }
   }
 

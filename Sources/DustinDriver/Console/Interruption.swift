@@ -23,6 +23,15 @@ public struct OutputClosed: Error {
 /// Makes writing to a closed pipe an error that `Console.write` throws instead of the end of the process.
 public func ignoreClosedPipes() { signal(SIGPIPE, SIG_IGN) }
 
+/// Puts /dev/null where standard input, output or error is closed: a file or an event queue opened later would take its
+/// number, and text would go there.
+public func openMissingStandardFiles() {
+  for number in 0...2 where fcntl(Int32(number), F_GETFD) == -1 {
+    // The lowest free number is this one, since the ones below are open.
+    _ = open("/dev/null", O_RDWR)
+  }
+}
+
 /// What Ctrl-C sets, and nothing else; the runtime looks at it between two steps.
 let interruption = CancelFlag()
 

@@ -45,7 +45,7 @@ enum PromptSource {
     return try values.map { value in
       guard let id = value.intValue, id >= 0, id <= Int(Int32.max) else {
         throw DiagnosticError(
-          "prompt-ids", "a token id must be a whole number from 0 up, not \(value.kindDescription)", at: value.range)
+          "prompt-ids", "a token id must be a whole number from 0 up, not \(shown(value))", at: value.range)
       }
       return Int32(id)
     }
@@ -93,10 +93,13 @@ enum PromptSource {
     }
     if let count = value["max_new_tokens"] {
       guard let number = count.intValue, number >= 0 else {
-        throw fail("'max_new_tokens' must be a whole number from 0 up, not \(count.kindDescription)", count)
+        throw fail("'max_new_tokens' must be a whole number from 0 up, not \(shown(count))", count)
       }
       prompt.maxNewTokens = number
     }
     return prompt
   }
 }
+
+/// The number itself, or what kind of value stands there instead.
+private func shown(_ value: JSONValue) -> String { value.intValue.map { "\($0)" } ?? value.kindDescription }
