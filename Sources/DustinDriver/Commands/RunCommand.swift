@@ -162,7 +162,7 @@ struct RunCommand: ParsableCommand {
     try checkInterruption()
     if compare == .interpreter { return try InterpreterComparison(pair, team: team).run(prompts[0].tokens) }
     if self.prompts != nil {
-      try runLines(prompts, generator)
+      try PromptLines(generator, batchSize: batchSize).run(prompts, maxNewTokens: count)
     } else {
       try runOne(prompts[0], generator)
     }
@@ -204,7 +204,7 @@ struct RunCommand: ParsableCommand {
       throw failure ?? error
     }
     if let failure { throw failure }
-    let report = report(batch, 0, prompt, generator)
+    let report = RunReport(prompt, batch, 0, generator)
     if let logits {
       let values = batch.promptLogits.first ?? []
       try writeFileAtomically(
@@ -221,22 +221,6 @@ struct RunCommand: ParsableCommand {
     } else if !quiet {
       console.writeError(report.summary)
     }
-  }
-
-  private func runLines(_ prompts: [Prompt], _ generator: Generator) throws {
-    for first in stride(from: 0, to: prompts.count, by: batchSize) {
-      let batch = Array(prompts[first..<min(first + batchSize, prompts.count)])
-      let done = try generator.run(batch, maxNewTokens: count, first: first)
-      let lines = batch.indices.map { report(done, $0, batch[$0], generator).json.text + "\n" }
-      try Console.current.write(lines.joined())
-    }
-  }
-
-  private func report(_ batch: Generator.Batch, _ index: Int, _ prompt: Prompt, _ generator: Generator) -> RunReport {
-    RunReport(
-      id: prompt.id, promptTokens: prompt.tokens.count, result: batch.results[index], run: batch.metrics,
-      loadSeconds: generator.pair.loadSeconds, compileSeconds: generator.pair.compileSeconds,
-      isSpeculative: generator.pair.draft != nil && draftMax > 0)
   }
 }
 

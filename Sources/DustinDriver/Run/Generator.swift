@@ -8,6 +8,8 @@ final class Generator {
   var options: GenerationOptions
   /// Called with a number of the prompt and news of it.
   var onEvent: ((Int, GenerationEvent) -> Void)?
+  /// Called after the first tokens and after every round in which a sequence ended, with what there is so far.
+  var onEnd: ((Batch) throws -> Void)?
   /// Show how far prompts are read although standard error is no terminal.
   var forcesProgress = false
   /// Stops the runs: with Ctrl-C, or by itself.
@@ -71,7 +73,9 @@ final class Generator {
       // Target and draft both read the prompt; people count it once. What is in a cache is not read.
       if min(promptTokens, total) > 1024 { bar.update(done * promptTokens / total, of: promptTokens) }
     }
+    var someEnded = false
     loop.onEvent = { [onEvent] event in
+      if event.finish != nil { someEnded = true }
       // Both models have read the prompts: the bar does not come back.
       bar.clear()
       onEvent?(first + event.sequence, event)
@@ -82,8 +86,16 @@ final class Generator {
         targetCache: index < targetCaches.count ? targetCaches[index] : nil,
         draftCache: index < draftCaches.count ? draftCaches[index] : nil)
     }
-    let results = try loop.run(requests)
+    func batch() -> Batch { Batch(results: loop.results, promptLogits: loop.promptLogits, metrics: loop.metrics) }
+    try loop.begin(requests)
+    while true {
+      // Behind the whole round, whose figures are then complete.
+      if someEnded { try onEnd?(batch()) }
+      if loop.isFinished { break }
+      someEnded = false
+      try loop.makeRound()
+    }
     try checkInterruption()
-    return Batch(results: results, promptLogits: loop.promptLogits, metrics: loop.metrics)
+    return batch()
   }
 }

@@ -12,6 +12,17 @@ struct RunReport {
   /// Whether a draft proposed.
   var isSpeculative: Bool
 
+  /// - Parameter index: of the prompt in its batch.
+  init(_ prompt: Prompt, _ batch: Generator.Batch, _ index: Int, _ generator: Generator) {
+    id = prompt.id
+    promptTokens = prompt.tokens.count
+    result = batch.results[index]
+    run = batch.metrics
+    loadSeconds = generator.pair.loadSeconds
+    compileSeconds = generator.pair.compileSeconds
+    isSpeculative = generator.pair.draft != nil && generator.options.gamma > 0
+  }
+
   /// The machine interface: keys are added, never renamed or removed.
   var json: JSON {
     let speculation = result.speculation
