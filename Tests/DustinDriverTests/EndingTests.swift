@@ -20,6 +20,22 @@ final class EndingTests: XCTestCase {
     }
   }
 
+  /// No file that the tool opens may get the number of a stream that is not there.
+  func testClosedStreams() throws {
+    let run = ["run", "-m", target, "-p", garden, "-n", "2", "-q"]
+    for arguments in [["ops"], run, run + ["--json"]] {
+      let tool = try ToolProcess(arguments, redirections: ">&-")
+      XCTAssertEqual(tool.rest(tool.errors), "", "\(arguments)")
+      XCTAssertEqual(tool.wait(), 0, "\(arguments)")
+    }
+    let silent = try ToolProcess(run, redirections: "<&- 2>&-")
+    XCTAssertEqual(silent.rest(silent.output), dustin(run).output)
+    XCTAssertEqual(silent.wait(), 0)
+    let empty = try ToolProcess(["run", "-m", target, "-f", "-"], redirections: "<&-")
+    XCTAssertTrue(empty.rest(empty.errors).contains("the prompt is empty"))
+    XCTAssertEqual(empty.wait(), 1)
+  }
+
   /// Work that looks at no flag of the runtime.
   func testComparisonsAndMeasurementsStopAfterCtrlC() throws {
     let options = LoadOptions(target: try .host())

@@ -64,7 +64,8 @@ final class ToolProcess {
 
   /// The executable stands beside the test bundle.
   /// - Parameter closesOutput: nobody will read what it writes.
-  init(_ arguments: [String], closesOutput: Bool = false) throws {
+  /// - Parameter redirections: what the shell does to the streams first, for example `>&-`.
+  init(_ arguments: [String], closesOutput: Bool = false, redirections: String? = nil) throws {
     let bundle = try FileManager.default.destinationOfSymbolicLink(atPath: "/proc/self/exe")
     let tool = (bundle as NSString).deletingLastPathComponent + "/dustin"
     guard FileManager.default.isExecutableFile(atPath: tool) else {
@@ -72,6 +73,10 @@ final class ToolProcess {
     }
     process.executableURL = URL(fileURLWithPath: tool)
     process.arguments = arguments
+    if let redirections {
+      process.executableURL = URL(fileURLWithPath: "/bin/sh")
+      process.arguments = ["-c", "exec \"$@\" \(redirections)", "sh", tool] + arguments
+    }
     process.standardOutput = output
     process.standardError = errors
     process.standardInput = FileHandle.nullDevice
