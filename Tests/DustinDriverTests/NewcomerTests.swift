@@ -73,7 +73,35 @@ final class NewcomerTests: XCTestCase {
     expect(try ids("[]"), status: 1, "the prompt is empty")
     expect(["run", "-m", target, "-p", ""], status: 1, "the prompt is empty")
     let prompts = try folder.write("prompts.jsonl", "{\"prompt\": \"a\"}\n{\"promt\": \"b\"}\n")
-    expect(["run", "-m", target, "--prompts", prompts], status: 1, "line 2:1:1: error: the object has neither")
+    expect(["run", "-m", target, "--prompts", prompts], status: 1, "\(prompts):2:1: error: the object has neither")
+  }
+
+  func testErrorsPointIntoTheFileOfPrompts() throws {
+    let folder = try TemporaryFolder()
+    func expectAt(_ place: String, _ second: String, _ message: String, line: UInt = #line) throws {
+      let file = try folder.write("b.jsonl", "{\"prompt\": \"a\"}\n\(second)\n")
+      expect(
+        ["run", "-m", target, "--prompts", file], status: 1, "\(file):\(place): error: \(message)", line: line)
+    }
+    try expectAt("2:12", #"{"prompt": ""}"#, "the prompt 1 is empty")
+    try expectAt("2:20", #"{"prompt_ids": [1, 9999]}"#, "the prompt 1 holds the token 9999")
+    try expectAt("2:20", #"{"prompt_ids": [1, -2]}"#, "a token id must be a whole number from 0 up, not -2")
+    try expectAt("2:17", #"{"prompt_ids": [1.5]}"#, "a token id must be a whole number from 0 up, not 1.5")
+    try expectAt("2:12", #"{"prompt": }"#, "")
+    expect(["opt", "-p", "cse2", "-"], status: 1, "-p:1:1: error: ")
+  }
+
+  func testNotesOnWhatMayNotBeMeant() throws {
+    let run = ["run", "-m", target, "-n", "2"]
+    let idle = dustin(run + ["-p", garden, "--top-k", "4", "--min-p", "0.1"]).errors
+    XCTAssertTrue(idle.contains("note: without --temp the text is greedy: no effect of --top-k, --min-p\n"), idle)
+    let folder = try TemporaryFolder()
+    try writeFileAtomically(folder.path + "/latin", bytes: [0x63, 0x61, 0x66, 0xE9, 0x20, 0x61])
+    let latin = dustin(run + ["-f", folder.path + "/latin"]).errors
+    XCTAssertTrue(latin.contains("/latin' is not UTF-8 (byte 4)\n"), latin)
+    let full = dustin(run.dropLast(2) + ["-p", garden, "-c", "24"]).errors
+    XCTAssertTrue(full.contains("note: the context of 24 tokens is full; -c takes up to 34816\n"), full)
+    XCTAssertFalse(dustin(run + ["-p", garden, "-c", "24", "--temp", "1", "--top-k", "4"]).errors.contains("note"))
   }
 
   func testWrongArguments() {
@@ -83,8 +111,8 @@ final class NewcomerTests: XCTestCase {
     expect(run + ["-t", "0"], status: 64, "--threads must be from 1 to")
     expect(run + ["-t", "100000"], status: 64, "cores, not 100000")
     expect(run + ["-c", "0"], status: 64, "-c must be 1 or more")
-    expect(run + ["--temp", "-1"], status: 64, "temperature must be")
-    expect(run + ["--top-p", "0"], status: 64, "top-p must be")
+    expect(run + ["--temp", "-1"], status: 64, "--temp must be")
+    expect(run + ["--top-p", "0"], status: 64, "--top-p must be")
     expect(run + ["--draft-max", "-3"], status: 64, "--draft-max must be")
     expect(run + ["-f", "-"], status: 64, "Give only one of")
     expect(run + ["--numerics", "f16"], status: 64, "f16")

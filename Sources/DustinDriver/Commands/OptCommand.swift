@@ -63,7 +63,7 @@ struct OptCommand: ParsableCommand {
   func rewrite(_ read: () throws -> SourceBuffer, ops: OpRegistry, passes registry: PassRegistry) throws -> String {
     let console = Console.current
     // The pipeline first: a typing error should not wait for a file to be read.
-    let pipeline = try PassPipeline.parse(passes ?? "", registry: registry)
+    let pipeline = try PassPipeline.parse(passes ?? "", registry: registry, source: "-p")
     for name in printBefore + printAfter where registry.make(name) == nil {
       throw unknownName("unknown-pass", "pass", name, registry.names)
     }

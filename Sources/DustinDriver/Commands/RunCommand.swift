@@ -120,7 +120,10 @@ struct RunCommand: ParsableCommand {
     do {
       try sampling.validate()
     } catch let error as DiagnosticError {
-      throw ValidationError((error.diagnostics.first?.message ?? "the sampling options are wrong") + ".")
+      // The runtime calls the first one 'temperature', the others as the options without dashes.
+      let message = error.diagnostics.first?.message ?? "temp or another sampling option is wrong"
+      let name = "temperature"
+      throw ValidationError((message.hasPrefix(name) ? "--temp" + message.dropFirst(name.count) : "--" + message) + ".")
     }
   }
 
@@ -160,6 +163,14 @@ struct RunCommand: ParsableCommand {
     generator.forcesProgress = progress
     try generator.check(prompts)
     try checkInterruption()
+    if sampling.isGreedy, !quiet {
+      let idle = [topK != 0 ? "--top-k" : nil, topP != 1 ? "--top-p" : nil, minP != 0 ? "--min-p" : nil]
+        .compactMap { $0 }.joined(separator: ", ")
+      if !idle.isEmpty { Console.current.writeError("note: without --temp the text is greedy: no effect of \(idle)\n") }
+    }
+    if let file, !quiet, let byte = prompts.first?.brokenByte {
+      Console.current.writeError("note: '\(file)' is not UTF-8 (byte \(byte))\n")
+    }
     if compare == .interpreter { return try InterpreterComparison(pair, team: team).run(prompts[0].tokens) }
     if self.prompts != nil {
       try PromptLines(generator, batchSize: batchSize).run(prompts, maxNewTokens: count)
@@ -213,6 +224,11 @@ struct RunCommand: ParsableCommand {
     if json { return try console.write(report.json.text + "\n") }
     if noStream { try printed.all(report.result, hasText: hasText) }
     try printed.finish()
+    if report.result.finish == .context, !quiet {
+      let (size, most) = (generator.pair.target.contextSize, generator.pair.target.config.contextLength)
+      let cure = size < most ? "-c takes up to \(most)" : "the model has no longer one"
+      console.writeError("note: the context of \(size) tokens is full; \(cure)\n")
+    }
     if let comparison {
       try console.write("\n" + comparison.table(isGreedy: sampling.isGreedy))
       guard !sampling.isGreedy || comparison.isEqual else {

@@ -38,16 +38,20 @@ final class Generator {
     let vocabulary = pair.target.config.vocabSize
     for prompt in prompts {
       let name = prompt.id.map { "the prompt \($0.text)" } ?? "the prompt"
-      guard !prompt.tokens.isEmpty else { throw DiagnosticError("prompt", "\(name) is empty") }
+      guard !prompt.tokens.isEmpty else { throw DiagnosticError("prompt", "\(name) is empty", at: prompt.range) }
       guard prompt.tokens.count <= limit else {
         let made = pair.target.config.contextLength
         throw DiagnosticError(
           "context",
           "\(name) has \(grouped(prompt.tokens.count)) tokens, more than the context of \(grouped(limit)) tokens",
+          at: prompt.range,
           notes: limit < made ? [.note("-c may be up to \(grouped(made)) with this model")] : [])
       }
-      if let token = prompt.tokens.first(where: { Int($0) >= vocabulary }) {
-        throw DiagnosticError("token", "\(name) holds the token \(token), but the vocabulary has \(vocabulary) tokens")
+      if let index = prompt.tokens.firstIndex(where: { Int($0) >= vocabulary }) {
+        let token = prompt.tokens[index]
+        throw DiagnosticError(
+          "token", "\(name) holds the token \(token), but the vocabulary has \(vocabulary) tokens",
+          at: index < prompt.idRanges.count ? prompt.idRanges[index] : prompt.range)
       }
     }
   }

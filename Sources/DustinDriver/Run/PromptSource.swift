@@ -8,6 +8,11 @@ struct Prompt {
   var tokens: [Int32]
   /// Overrides `-n`.
   var maxNewTokens: Int?
+  /// Where it stands in its file, and where each of its ids does; for messages.
+  var range: SourceRange?
+  var idRanges: [SourceRange] = []
+  /// The first byte, counted from 1, of a text that is not UTF-8.
+  var brokenByte: Int?
 }
 
 /// Where the prompts come from.
@@ -29,9 +34,15 @@ enum PromptSource {
     case .text(let text):
       return [Prompt(tokens: try encode(Array(text.utf8)))]
     case .file(let path):
-      return [Prompt(tokens: try encode(try readSource(path).utf8))]
+      let bytes = try readSource(path).utf8
+      return [Prompt(tokens: try encode(bytes), brokenByte: firstBrokenByte(bytes))]
     case .ids(let path):
-      return [Prompt(tokens: try Self.ids(JSONValue.parse(readSource(path)), "the file of --prompt-ids"))]
+      let value = try JSONValue.parse(readSource(path))
+      return [
+        Prompt(
+          tokens: try Self.ids(value, "the file of --prompt-ids"), range: firstByte(value.range),
+          idRanges: (value.arrayValue ?? []).map(\.range))
+      ]
     case .lines(let path):
       return try Self.lines(readSource(path), encode)
     }
@@ -53,12 +64,29 @@ enum PromptSource {
 
   private static func lines(_ buffer: SourceBuffer, _ encode: ([UInt8]) throws -> [Int32]) throws -> [Prompt] {
     var prompts: [Prompt] = []
-    let lines = buffer.utf8.split(separator: UInt8(ascii: "\n"), omittingEmptySubsequences: false)
-    for (index, line) in lines.enumerated() {
+    for line in buffer.utf8.split(separator: UInt8(ascii: "\n"), omittingEmptySubsequences: false) {
       if line.allSatisfy({ $0 == 0x20 || $0 == 0x09 || $0 == 0x0D }) { continue }
-      let name = "\(buffer.name), line \(index + 1)"
-      prompts.append(
-        try prompt(JSONValue.parse(SourceBuffer(name: name, utf8: Array(line))), number: prompts.count, encode))
+      // A line is read by itself; what is said of it must point into the file.
+      func inFile(_ range: SourceRange) -> SourceRange {
+        SourceRange(buffer, line.startIndex + range.start, line.startIndex + range.end)
+      }
+      do {
+        let value = try JSONValue.parse(SourceBuffer(name: buffer.name, utf8: Array(line)))
+        var prompt = try prompt(value, number: prompts.count, encode)
+        prompt.range = prompt.range.map(inFile)
+        prompt.idRanges = prompt.idRanges.map(inFile)
+        prompts.append(prompt)
+      } catch let error as DiagnosticError {
+        func moved(_ one: Diagnostic) -> Diagnostic {
+          Diagnostic(
+            one.id, one.message, at: one.range.map(inFile), severity: one.severity, notes: one.notes.map(moved))
+        }
+        // The tokenizer's own errors are about another file.
+        guard error.diagnostics.allSatisfy({ $0.range.map { $0.buffer.name == buffer.name } ?? true }) else {
+          throw error
+        }
+        throw DiagnosticError(error.diagnostics.map(moved))
+      }
     }
     guard !prompts.isEmpty else { throw DiagnosticError("prompts", "'\(buffer.name)' holds no prompts") }
     return prompts
@@ -68,8 +96,7 @@ enum PromptSource {
     _ value: JSONValue, number: Int, _ encode: ([UInt8]) throws -> [Int32]
   ) throws -> Prompt {
     func fail(_ message: String, _ value: JSONValue) -> DiagnosticError {
-      // The text of a prompt may be long: the caret stands below its first character.
-      DiagnosticError("prompts", message, at: SourceRange(value.range.buffer, value.range.start, value.range.start + 1))
+      DiagnosticError("prompts", message, at: firstByte(value.range))
     }
     guard value.objectEntries != nil else {
       throw fail("a line must be an object, not \(value.kindDescription)", value)
@@ -81,7 +108,11 @@ enum PromptSource {
         throw fail("'prompt' must be a string, not \(text.kindDescription)", text)
       }
       prompt.tokens = try encode(Array(string.utf8))
-    case (nil, let list?): prompt.tokens = try ids(list, "'prompt_ids'")
+      prompt.range = firstByte(text.range)
+    case (nil, let list?):
+      prompt.tokens = try ids(list, "'prompt_ids'")
+      prompt.range = firstByte(list.range)
+      prompt.idRanges = (list.arrayValue ?? []).map(\.range)
     case (nil, nil): throw fail("the object has neither 'prompt' nor 'prompt_ids'", value)
     case (let text?, _?): throw fail("the object has both 'prompt' and 'prompt_ids'", text)
     }
@@ -102,4 +133,24 @@ enum PromptSource {
 }
 
 /// The number itself, or what kind of value stands there instead.
-private func shown(_ value: JSONValue) -> String { value.intValue.map { "\($0)" } ?? value.kindDescription }
+private func shown(_ value: JSONValue) -> String {
+  let range = value.range
+  guard value.doubleValue != nil, range.end - range.start <= 40 else { return value.kindDescription }
+  return String(decoding: range.buffer.utf8[range.start..<range.end], as: UTF8.self)
+}
+
+/// A prompt may be long: the caret stands below its first character.
+private func firstByte(_ range: SourceRange) -> SourceRange {
+  SourceRange(range.buffer, range.start, range.start + 1)
+}
+
+/// The first byte, counted from 1, that belongs to no UTF-8 sequence; nil when there is none.
+private func firstBrokenByte(_ bytes: [UInt8]) -> Int? {
+  var position = 0
+  while position < bytes.count {
+    let (count, state) = UTF8Sequence.read(at: position, in: bytes, end: bytes.count)
+    guard case .valid = state else { return position + 1 }
+    position += count
+  }
+  return nil
+}
