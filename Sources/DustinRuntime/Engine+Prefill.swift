@@ -23,11 +23,11 @@ extension Engine {
     let total = rows.reduce(0) { $0 + $1.tokens.count }
     if wantLogits { _ = try function.result("logits") }
     // All errors of the caller first: a cache must not be half full because a later prompt is too long.
-    try checkPrompts(rows, for: function)
+    try check(rows, for: function)
     var result = Prefilled()
     if wantLogits { result.logits = Array(repeating: [], count: rows.count) }
     var done = 0
-    for tile in Self.tiles(rows.map(\.tokens.count), maxRows: function.maxRows) {
+    for tile in Self.split(rows.map(\.tokens.count), maxRows: function.maxRows, fillsSteps: true) {
       if cancel?.isCancelled == true {
         return Prefilled(isComplete: false, logits: [])
       }
@@ -49,31 +49,5 @@ extension Engine {
       progress?(done, total)
     }
     return result
-  }
-
-  private func checkPrompts(_ rows: [StepRows], for function: CompiledFunction) throws {
-    try check(rows, for: function)
-  }
-
-  /// Full tiles over all sequences, in order.
-  static func tiles(_ counts: [Int], maxRows: Int) -> [[Piece]] {
-    var tiles: [[Piece]] = []
-    var current: [Piece] = []
-    var free = maxRows
-    for (sequence, count) in counts.enumerated() {
-      var done = 0
-      while done < count {
-        let take = min(free, count - done)
-        current.append(Piece(sequence: sequence, rows: done..<done + take))
-        done += take
-        free -= take
-        if free == 0 {
-          tiles.append(current)
-          (current, free) = ([], maxRows)
-        }
-      }
-    }
-    if !current.isEmpty { tiles.append(current) }
-    return tiles
   }
 }

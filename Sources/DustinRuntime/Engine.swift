@@ -108,13 +108,13 @@ public final class Engine {
     var rows: Range<Int>
   }
 
-  /// Deals rows to steps in order. A sequence is cut only if it is longer than a step.
-  static func split(_ counts: [Int], maxRows: Int) -> [[Piece]] {
+  /// Deals rows to steps in order. A sequence is cut only if it is longer than a step, or to fill every step.
+  static func split(_ counts: [Int], maxRows: Int, fillsSteps: Bool = false) -> [[Piece]] {
     var steps: [[Piece]] = []
     var current: [Piece] = []
     var free = maxRows
     for (sequence, count) in counts.enumerated() {
-      if count > free, count <= maxRows, !current.isEmpty {
+      if !fillsSteps, count > free, count <= maxRows, !current.isEmpty {
         steps.append(current)
         (current, free) = ([], maxRows)
       }

@@ -17,7 +17,7 @@ extension LoadedModel {
           Program.Function(
             name: "\(name)#\(index)", maxRows: function.maxRows, table: call.words,
             arguments: function.arguments, results: Self.rowPort(of: call.operation).map { [$0] } ?? [],
-            isExact: function.isExact))
+            isExact: function.isExact, tokenLimit: function.tokenLimit))
       }
     }
     program.functions += single
