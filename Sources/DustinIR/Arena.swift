@@ -32,11 +32,11 @@ public enum Arena {
     return overflow ? largestByteCount : min(product, largestByteCount)
   }
 
-  /// The arguments that are not caches lie at the start of the arena, in order. Offsets by argument index, and the end.
+  /// The arguments that are rows lie at the start of the arena, in order. Offsets by argument index, and the end.
   public static func argumentOffsets(of function: Function, maxRows: Int) -> (offsets: [Int: Int], end: Int) {
     var offsets: [Int: Int] = [:]
     var end = 0
-    for (index, argument) in function.arguments.enumerated() where !argument.isCache {
+    for (index, argument) in function.arguments.enumerated() where argument.isRows {
       offsets[index] = end
       end = min(end + byteCount(argument.type, maxRows: maxRows), largestByteCount)
     }

@@ -53,6 +53,12 @@ public struct AttributeList: Hashable, Sendable {
     if case .word(let value)? = self[key] { value } else { nil }
   }
 
+  public func ints(_ key: String) -> [Int]? {
+    guard case .array(let values)? = self[key] else { return nil }
+    let ints = values.compactMap { if case .int(let value) = $0 { value } else { nil } }
+    return ints.count == values.count ? ints : nil
+  }
+
   public static func == (a: AttributeList, b: AttributeList) -> Bool {
     a.entries.count == b.entries.count
       && zip(a.entries, b.entries).allSatisfy { $0.key == $1.key && $0.value == $1.value }

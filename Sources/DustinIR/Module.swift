@@ -41,6 +41,8 @@ public enum ValueRole: String, Sendable, CaseIterable {
   case cache
   /// One row per in-flight token; the row of the last accepted token is kept.
   case row
+  /// One row per in-flight token; those of all accepted tokens of the round are kept.
+  case rows
   /// Dropped at the end of the round.
   case round
   /// Never changes.

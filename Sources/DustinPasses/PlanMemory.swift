@@ -60,7 +60,7 @@ private struct MemoryPlanner {
     self.function = function
     self.maxRows = maxRows
     var total = 0
-    for (index, argument) in function.arguments.enumerated() where function.argumentRoles[index] != .cache {
+    for argument in function.arguments where argument.isRows {
       total += try Self.byteCount(argument.type, maxRows, argument.name, function)
       if total > Self.limit { throw Self.tooLarge(function, maxRows) }
     }

@@ -53,6 +53,7 @@ final class CompiledFunction {
   let positions: ArenaPort?
   let results: [ArenaPort]
   let isExact: Bool
+  let partialBytes: Int
   private let tokenLimit: Int
 
   fileprivate init(_ function: Program.Function, of program: Program) throws {
@@ -62,6 +63,7 @@ final class CompiledFunction {
     name = function.name
     maxRows = function.maxRows
     isExact = function.isExact
+    partialBytes = function.partialBytes
     tokenLimit = function.tokenLimit
     var ids: ArenaPort?
     var positions: ArenaPort?
@@ -113,13 +115,18 @@ struct ArenaPort {
   let element: Program.Element
   let perSequence: Bool
 
-  /// Nil for a cache port.
+  /// Nil for a port that lies with the sequence.
   fileprivate init?(_ port: Program.Port, in function: Program.Function, of program: Program) throws {
     let what = "port '\(port.name)' of function '\(function.name)'"
     switch port.place {
     case .cache(let region):
       guard program.cacheRegions.indices.contains(region) else {
         throw DiagnosticError("program", "\(what) is cache region \(region) of \(program.cacheRegions.count)")
+      }
+      return nil
+    case .sequence(let value):
+      guard program.sequenceValues.indices.contains(value) else {
+        throw DiagnosticError("program", "\(what) is sequence value \(value) of \(program.sequenceValues.count)")
       }
       return nil
     case .arena(let offset, let rowBytes, let count, let element, let perSequence):
@@ -156,7 +163,7 @@ extension Program.Function {
 
 extension Program {
   fileprivate func validateSizes() throws {
-    for size in [arenaBytes, weightBytes, scratchBytesPerThread, partialBytes, partialHeads] where size < 0 {
+    for size in [arenaBytes, weightBytes, scratchBytesPerThread] + functions.map(\.partialBytes) where size < 0 {
       throw DiagnosticError("program", "a size of the program is negative: \(size)")
     }
     var total = 0

@@ -156,13 +156,12 @@ public final class Engine {
     // The scratch of the largest step this call can make; afterwards nothing can fail half-way.
     let most = min(function.maxRows, rows.reduce(0) { $0 + $1.tokens.count })
     let positions = rows.reduce(0) { max($0, $1.cache.length + $1.tokens.count) }
-    try makePartials(rows: most, positions: positions)
+    try makePartials(bytes: function.partialBytes, rows: most, positions: positions)
   }
 
-  private func makePartials(rows: Int, positions: Int) throws {
+  private func makePartials(bytes: Int, rows: Int, positions: Int) throws {
     let chunks = (positions + DUSTIN_CHUNK - 1) / DUSTIN_CHUNK
-    let program = model.program
-    let bytes = try product(program.partialBytes, rows, program.partialHeads, chunks, of: "partial results")
+    let bytes = try product(bytes, rows, chunks, of: "partial results")
     if bytes > partials.count { partials = try Memory(count: bytes, for: "partial results") }
   }
 
@@ -176,6 +175,7 @@ public final class Engine {
       let start = share.cache.length + piece.rows.lowerBound
       sequences.append(
         dustin_sequence(
+          values: nil,
           cache: share.cache.memory.base.assumingMemoryBound(to: UInt8.self), capacity: Int64(share.cache.capacity),
           row0: Int32(row), rows: Int32(piece.rows.count), length: Int32(start), reserved: 0))
       for r in piece.rows {

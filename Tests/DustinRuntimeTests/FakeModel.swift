@@ -70,7 +70,7 @@ struct FakeModel {
         function("verify", maxRows, perSequence: false),
       ],
       kernelCount: 1, cacheRegions: Self.regions, arenaBytes: logitsAt + rows * vocabulary * 4, weightBytes: 0,
-      scratchBytesPerThread: 64, partialBytes: 24, partialHeads: 2)
+      scratchBytesPerThread: 64)
   }
 }
 

@@ -2,7 +2,7 @@
 #pragma once
 #include <stdint.h>
 
-#define DUSTIN_ABI_VERSION 1
+#define DUSTIN_ABI_VERSION 2
 
 // Keys lie in blocks of 16 positions, are read in groups of 64, and the softmax state is kept per chunk of 1024.
 enum { DUSTIN_BLOCK = 16, DUSTIN_GROUP = 64, DUSTIN_CHUNK = 1024 };
@@ -10,6 +10,7 @@ enum { DUSTIN_BLOCK = 16, DUSTIN_GROUP = 64, DUSTIN_CHUNK = 1024 };
 // One sequence's share of a step. Its rows are rows row0 … row0+rows-1 of the step and take the positions
 // length … length+rows-1 of its cache.
 typedef struct dustin_sequence {
+  uint8_t *values;   // the sequence's signals and sets; layout: Program.SequenceValue
   uint8_t *cache;    // the sequence's KV memory, zeroed when it was made; layout: Program.CacheRegion
   int64_t capacity;  // positions that the cache can hold; a multiple of DUSTIN_GROUP
   int32_t row0;

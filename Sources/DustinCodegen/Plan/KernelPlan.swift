@@ -42,9 +42,7 @@ public struct KernelPlan {
   var weights = WeightLayout()
   /// Filled by the lowering.
   public internal(set) var program = Program(
-    functions: [], kernelCount: 0, cacheRegions: [], arenaBytes: 0, weightBytes: 0, scratchBytesPerThread: 0,
-    partialBytes: 0,
-    partialHeads: 0)
+    functions: [], kernelCount: 0, cacheRegions: [], arenaBytes: 0, weightBytes: 0, scratchBytesPerThread: 0)
   private var kernelNumbers: [String: Int] = [:]
 
   init(target: CPUTarget) { self.target = target }

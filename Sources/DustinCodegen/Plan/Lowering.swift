@@ -42,6 +42,7 @@ struct FunctionLowering {
   /// The op that is being lowered: where diagnostics point.
   private var current: Operation?
   private var tokenLimit = Int(Int32.max)
+  private var partialBytes = 0
 
   init(_ module: Module, _ function: Function, _ plan: KernelPlan) throws {
     self.module = module
@@ -102,12 +103,14 @@ struct FunctionLowering {
       }
     }
     plan.functions.append(KernelPlan.PlannedFunction(name: function.name, calls: calls))
-    plan.program.functions.append(
+    var lowered =
       Program.Function(
         name: function.name, maxRows: maxRows, table: table,
         arguments: try ports(function.arguments, function.argumentRoles),
         results: try ports(function.returns, function.returnRoles), isExact: function.fidelity == .exact,
-        tokenLimit: tokenLimit))
+        tokenLimit: tokenLimit)
+    lowered.partialBytes = partialBytes
+    plan.program.functions.append(lowered)
     plan.program.arenaBytes = max(plan.program.arenaBytes, arenaEnd)
   }
 
@@ -307,8 +310,7 @@ struct FunctionLowering {
     let out = KernelPlan.Argument.arena(try offset(op.result))
     call(attend, [.arena(try offset(op.operands[0]))] + caches.arguments + [out], op)
     call(MergeKernel(cache: caches.shape, queryHeads: heads, output: output), [out], op)
-    plan.program.partialBytes = max(plan.program.partialBytes, attend.state.bytes)
-    plan.program.partialHeads = max(plan.program.partialHeads, heads)
+    partialBytes = max(partialBytes, attend.state.bytes * heads)
   }
 
   // MARK: places, shapes and weights

@@ -51,12 +51,15 @@ extension OpDefinition {
     name: "attend", summary: "Causal attention of the step's rows over a cache that already holds them.",
     meaning: """
       row t reads positions 0 … L+t (L committed ones before the step); query head h reads KV head h / (H / KV)
+      with a tail: row t reads the gathered positions of `cache`, then those of `tail` behind the last one of `after`, up to L+t
       s_j = scale * sum_d q[t, h, d] * k[j, d];  e_j = exp(s_j - m), m = max_j s_j (compiled code: the maximum so far)
       y[t, h, d] = sum_j round(e_j) * v[j, d] / sum_j e_j, round to `probs`; rounded to the result's element type
       """,
     operandGroups: [
       OperandGroupSpec("", 1...1, "q: [T, H, D], of the cache's element type"),
-      OperandGroupSpec("cache", 2...2, "kc, vc: [L, KV, D]"),
+      OperandGroupSpec("cache", 2...2, "kc, vc: [L, KV, D], or gathered [S, KV, D]"),
+      OperandGroupSpec("tail", 0...2, "kc, vc: [L, KV, D] behind gathered ones; both or none"),
+      OperandGroupSpec("after", 0...1, "the set that was gathered: i32[S] or i32[KV, S]; with a tail"),
     ],
     attributes: [
       AttributeSpec("role", .word(["prefill", "draft", "verify"]), "who reads; passes choose by it; default none"),
@@ -78,9 +81,25 @@ extension OpDefinition {
     let heads = try fixed(q.shape[1], "the heads of \(q)")
     let groups = try fixed(cache[0].shape[1], "the heads of \(cache[0])")
     try rule(groups > 0 && heads % groups == 0, "\(heads) query heads cannot share \(groups) KV heads")
+    try sparseOperands(op)
     let element = writtenElement(written, .f32)
     try rule(element == .f32 || element == .bf16, "the result must be f32 or bf16, not \(element.rawValue)")
     return [q.with(element: element)]
+  }
+
+  /// A reader through a set: gathered caches, the tail behind them, and the set itself, all of one kind.
+  private static func sparseOperands(_ op: Operation) throws {
+    let gathers = op[group: "cache"].map(\.definingOperation).map { $0?.name == "gather" ? $0 : nil }
+    let (tail, after) = (op[group: "tail"], op[group: "after"])
+    if gathers.allSatisfy({ $0 == nil }) {
+      return try rule(tail.isEmpty && after.isEmpty, "a tail belongs behind gathered positions; these caches are whole")
+    }
+    guard let gather = gathers[0], gathers[1] === gather, gather.results == op[group: "cache"] else {
+      throw TypeRuleError("keys and values must be gathered together")
+    }
+    try rule(tail.count == 2 && after.count == 1, "gathered positions need tail(kc, vc) and after(set)")
+    try rule(tail == gather[group: "cache"], "the tail must be what was gathered from")
+    try rule(after == gather.operands, "'after' must be the set that was gathered")
   }
 
   public static let ropeAppend = OpDefinition(

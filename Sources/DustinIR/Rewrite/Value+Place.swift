@@ -3,11 +3,13 @@ extension Value {
   public var isCache: Bool {
     switch definition {
     case .argument(let function, let index):
-      function.argumentRoles.indices.contains(index) && function.argumentRoles[index] == .cache
+      return function.argumentRoles.indices.contains(index) && function.argumentRoles[index] == .cache
     case .result(let operation, let index):
+      // A view of one: read like a cache, never appended to.
+      if operation.name == "gather" { return true }
       // The caches that `append` and `rope_append` take come out as their last results, one for one.
-      operation.resultCacheStart.map { index >= $0 } ?? false
-    case .global, .detached: false
+      return operation.resultCacheStart.map { index >= $0 } ?? false
+    case .global, .detached: return false
     }
   }
 
@@ -20,8 +22,14 @@ extension Value {
     return value.global != nil
   }
 
+  /// Whether the value belongs to the sequence and lies with its caches: a signal, f32[L] or f32[KV, L], or a set.
+  public var isSequenceValue: Bool {
+    guard !isCache, !isWeight, case .named(let extent)? = type.shape.last else { return false }
+    return extent != "T"
+  }
+
   /// Whether the value is rows that lie in the arena during a step.
-  public var isRows: Bool { !isCache && !isWeight }
+  public var isRows: Bool { !isCache && !isWeight && !isSequenceValue }
 }
 
 extension Operation {

@@ -1,0 +1,144 @@
+// Signals and sets: what a reader that does not read everything is made of.
+
+extension OpDefinition {
+  public static let score = OpDefinition(
+    name: "score", summary: "A signal: how much some query rows and heads attend to every committed position.",
+    meaning: """
+      rows: all, the last one, or the first and the last one (`take`); heads: `heads`, query head h reads KV head h / (H / KV)
+      p[r, h, j] = softmax over j < L of scale * sum_d q[r, h, d] * k[j, d]
+      with `bound` = b: p[r, h, j] = scale * sum_d max(q_d * max_i k[i, d], q_d * min_i k[i, d]), i over j's block of b positions
+      s[j] = mean (`reduce` = max: maximum) over rows and heads of p[r, h, j]; a result f32[KV, L] keeps the heads of each
+      KV head apart; s += onto (reduce = max: the greater one); then s[j] = max of s[j'] over |j' - j| <= pool / 2
+      """,
+    operandGroups: [
+      OperandGroupSpec("", 1...1, "q: [T, H, D], of the cache's element type"),
+      OperandGroupSpec("cache", 1...1, "kc: [L, KV, D]; positions that are not committed do not count"),
+      OperandGroupSpec("onto", 0...1, "a signal of the result's type, not yet pooled"),
+    ],
+    attributes: [
+      AttributeSpec("heads", .ints, "query heads, ascending; default all"),
+      AttributeSpec("scale", .float, required: true, "factor on the dot products, usually 1/sqrt(D)"),
+      AttributeSpec("take", .word(["all", "last", "ends"]), "rows that count; default all"),
+      AttributeSpec("reduce", .word(["mean", "max"]), "over rows and heads; default mean"),
+      AttributeSpec("bound", .int, "block size of an upper bound that takes the softmax's place; default none"),
+      AttributeSpec("pool", .int, "width of the maximum filter, odd; default 1"),
+    ],
+    stages: [.tensor, .kernel, .planned],
+    example: "%s = score %q, cache(%kc) {heads = [1, 3], scale = 0.25, pool = 5} : f32[L]"
+  ) { op, written in
+    let q = only(op)
+    let cache = only(op, "cache")
+    try rule(q.rank == 3, "q must be [T, H, D], not \(q)")
+    try rule(cache.rank == 3, "a cache must be [L, KV, D], not \(cache)")
+    try rule(q.element == cache.element, "q is \(q.element.rawValue), the cache \(cache.element.rawValue)")
+    try rule(q.shape[2] == cache.shape[2], "heads of \(q.shape[2]) do not fit the cache \(cache)")
+    let heads = try fixed(q.shape[1], "the heads of \(q)")
+    let groups = try fixed(cache.shape[1], "the heads of \(cache)")
+    try rule(groups > 0 && heads % groups == 0, "\(heads) query heads cannot share \(groups) KV heads")
+    let scale = op.attributes.float("scale") ?? 1
+    try rule(scale > 0, "the scale \(scale) must be positive")
+    if let chosen = op.attributes.ints("heads") {
+      try rule(!chosen.isEmpty, "'heads' names no head")
+      try rule(zip(chosen, chosen.dropFirst()).allSatisfy { $0 < $1 }, "'heads' must ascend")
+      if let head = chosen.first(where: { !(0..<heads ~= $0) }) {
+        throw TypeRuleError("there is no query head \(head), only 0 … \(heads - 1)")
+      }
+    }
+    let pool = op.attributes.int("pool") ?? 1
+    try rule(1...255 ~= pool && pool % 2 == 1, "the width \(pool) of 'pool' must be odd, 1 … 255")
+    if let bound = op.attributes.int("bound") {
+      try rule(1...1024 ~= bound, "the block size \(bound) of 'bound' must be 1 … 1024")
+    }
+    let planes = written.first.map { $0.rank == 2 } ?? false
+    if planes {
+      let group = heads / groups
+      let served = op.attributes.ints("heads").map { Set($0.map { $0 / group }).count } ?? groups
+      try rule(served == groups, "a signal per KV head needs query heads of each of the \(groups) KV heads")
+    }
+    let type = TensorType(.f32, (planes ? [cache.shape[1]] : []) + [cache.shape[0]])
+    for onto in op[group: "onto"] {
+      try rule(onto.type == type, "'onto' is \(onto.type), the signal \(type)")
+    }
+    return [type]
+  }
+
+  public static let select = OpDefinition(
+    name: "select", summary: "A set: positions chosen by quotas over signals, first and recent ones always.",
+    meaning: """
+      V = the first `sink` and the last `recent` committed positions; then for each signal in order: the greatest ones not in V,
+      as many as its quota, the last signal as many as `budget` leaves; equal scores: lower positions first
+      `cover` = p: a signal stops before its quota once the chosen scores reach p of the sum of all
+      `granularity` = g: positions are chosen as whole blocks of g by their greatest score, quotas in positions, rounded down
+      i = V ascending, at most `budget` positions; the last committed position is always the last of them
+      """,
+    operandGroups: [
+      OperandGroupSpec("", 0...4, "signals: f32[L] each, or f32[KV, L] for a set per KV head"),
+      OperandGroupSpec("cache", 0...1, "a cache whose committed positions are meant; needed without signals"),
+    ],
+    attributes: [
+      AttributeSpec("budget", .int, required: true, "most positions of the set"),
+      AttributeSpec("sink", .int, "first positions, always taken; default 4"),
+      AttributeSpec("recent", .int, "last positions, always taken, at least 1; default 16"),
+      AttributeSpec("quotas", .ints, "positions of every signal but the last; default equal shares"),
+      AttributeSpec("cover", .float, "share of a signal's sum that is enough; default 1"),
+      AttributeSpec("granularity", .int, "block size of the choice: 1 or 16; default 1"),
+    ],
+    stages: [.tensor, .kernel, .planned],
+    example: "%i = select %s {budget = 512, sink = 4, recent = 16} : i32[S]"
+  ) { op, written in
+    let signals = op.operands.map(\.type)
+    let granularity = op.attributes.int("granularity") ?? 1
+    try rule(granularity == 1 || granularity == 16, "the granularity \(granularity) must be 1 or 16")
+    let (sink, recent) = (op.attributes.int("sink") ?? 4, op.attributes.int("recent") ?? 16)
+    try rule(0...1 << 20 ~= sink, "'sink' must be 0 … 1048576, not \(sink)")
+    try rule(1...1 << 20 ~= recent, "'recent' must be 1 … 1048576, not \(recent)")
+    let budget = op.attributes.int("budget") ?? 0
+    try rule(budget % granularity == 0, "the budget \(budget) must be a multiple of the granularity \(granularity)")
+    // A block that the last positions only touch is taken whole.
+    let kept = granularity == 1 ? sink + recent : (sink + 15) / 16 * 16 + (recent + 15) / 16 * 16 + 16
+    try rule(kept <= budget, "the budget \(budget) does not hold \(sink) first and \(recent) recent positions")
+    try rule(budget <= 1 << 20, "the budget \(budget) must be at most 1048576")
+    let quotas = op.attributes.ints("quotas")
+    if let quotas {
+      try rule(quotas.count == max(0, signals.count - 1), "'quotas' must list one number for every signal but the last")
+      try rule(quotas.allSatisfy { 0...budget ~= $0 }, "every quota must be 0 … \(budget)")
+      try rule(kept + quotas.reduce(0, +) <= budget, "the quotas exceed the budget \(budget)")
+    }
+    let cover = op.attributes.float("cover") ?? 1
+    try rule(cover > 0 && cover <= 1, "'cover' must be above 0 and at most 1, not \(cover)")
+    for signal in signals {
+      try rule(signal == signals[0], "the signals differ: \(signals[0]) and \(signal)")
+      try rule(signal.element == .f32 && 1...2 ~= signal.rank, "a signal must be f32[L] or f32[KV, L], not \(signal)")
+    }
+    try rule(!signals.isEmpty || op[group: "cache"].count == 1, "without signals a cache must say which positions are meant")
+    guard let type = written.first, case .named = type.shape.last, type.element == .i32 else {
+      throw TypeRuleError("the set must be i32[S] with a dim S, or i32[KV, S]")
+    }
+    let planes = signals.first.map { Array($0.shape.dropLast()) } ?? []
+    try rule(Array(type.shape.dropLast()) == planes, "a set of \(signals.first.map(\.description) ?? "no signal") cannot be \(type)")
+    return [type]
+  }
+
+  public static let gather = OpDefinition(
+    name: "gather", summary: "The keys and values of a set's positions, as attention reads them in the cache's place.",
+    meaning: "ks[n, h, :] = kc[i[n], h, :], vs likewise; with a set per KV head: kc[i[h, n], h, :]. A view: nothing is written.",
+    operandGroups: [
+      OperandGroupSpec("", 1...1, "i: i32[S] or i32[KV, S]"),
+      OperandGroupSpec("cache", 2...2, "kc, vc: [L, KV, D]"),
+    ],
+    resultCount: 2, stages: [.tensor, .kernel, .planned],
+    example: "%ks, %vs = gather %i, cache(%kc, %vc) : f32[S, 2, 16], f32[S, 2, 16]"
+  ) { op, _ in
+    let index = only(op)
+    let caches = op[group: "cache"].map(\.type)
+    try rule(caches[0] == caches[1] && caches[0].rank == 3, "the caches must be two [L, KV, D] of one type")
+    try rule(index.element == .i32 && 1...2 ~= index.rank, "the set must be i32[S] or i32[KV, S], not \(index)")
+    if index.rank == 2 {
+      try rule(index.shape[0] == caches[0].shape[1], "a set of \(index.shape[0]) KV heads does not fit \(caches[0])")
+    }
+    guard let extent = index.shape.last, case .named = extent else {
+      throw TypeRuleError("the set's extent must be a dim, not \(index)")
+    }
+    return caches.map { TensorType($0.element, [extent] + $0.shape.dropFirst()) }
+  }
+}
