@@ -9,10 +9,12 @@ public struct KernelPlan {
     case weights(Int)
     /// Bytes per position of the cache regions before this one.
     case region(Int)
+    /// Bytes in the sequence's memory of values; the second word of a pair counts them per position.
+    case value(Int)
 
     var word: Int64 {
       switch self {
-      case .arena(let offset), .weights(let offset), .region(let offset): Int64(offset)
+      case .arena(let offset), .weights(let offset), .region(let offset), .value(let offset): Int64(offset)
       }
     }
     var text: String {
@@ -20,6 +22,7 @@ public struct KernelPlan {
       case .arena(let offset): "arena+\(offset)"
       case .weights(let offset): "weights+\(offset)"
       case .region(let offset): "cache+\(offset)"
+      case .value(let offset): "values+\(offset)"
       }
     }
   }

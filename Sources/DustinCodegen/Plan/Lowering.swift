@@ -11,6 +11,7 @@ extension KernelPlan {
         "stage", "code generation needs stage 'planned', this module is in stage '\(module.stage.rawValue)'",
         notes: [.note("end the pipeline with 'plan-memory'")])
     }
+    try declareSequenceValues(of: module)
     for function in module.functions {
       var lowering = try FunctionLowering(module, function, self)
       try lowering.run()
@@ -27,22 +28,24 @@ extension KernelPlan {
 
 /// Lowers one function; the plan is threaded through.
 struct FunctionLowering {
-  private let module: Module
-  private let function: Function
-  private let maxRows: Int
-  fileprivate var plan: KernelPlan
-  private var calls: [KernelPlan.Call] = []
+  let module: Module
+  let function: Function
+  let maxRows: Int
+  var plan: KernelPlan
+  var calls: [KernelPlan.Call] = []
   /// Arena offset of every row value; aliases share one.
-  private var offsets: [Value: Int] = [:]
+  var offsets: [Value: Int] = [:]
   /// Region of every cache version.
-  private var regions: [Value: Int] = [:]
+  var regions: [Value: Int] = [:]
+  /// Number of every signal and set in the program's `sequenceValues`.
+  var sequenceValues: [Value: Int] = [:]
   /// Weights under a `cast`: the element type that they are packed in.
-  private var weightCasts: [Value: (global: Global, element: ElementType)] = [:]
-  private var arenaEnd = 0
+  var weightCasts: [Value: (global: Global, element: ElementType)] = [:]
+  var arenaEnd = 0
   /// The op that is being lowered: where diagnostics point.
-  private var current: Operation?
-  private var tokenLimit = Int(Int32.max)
-  private var partialBytes = 0
+  var current: Operation?
+  var tokenLimit = Int(Int32.max)
+  var partialBytes = 0
 
   init(_ module: Module, _ function: Function, _ plan: KernelPlan) throws {
     self.module = module
@@ -58,9 +61,19 @@ struct FunctionLowering {
           throw unsupported("the argument '%\(argument.name)' must have one row per token (T)", nil)
         }
         offsets[argument] = offset
-      } else {
+      } else if argument.isCache {
         regions[argument] = cacheRegions.count
         cacheRegions.append(try Self.region(argument, isKeys: cacheRegions.count % 2 == 0))
+      }
+    }
+    let values = function.arguments + function.returns + function.body.flatMap(\.results)
+    for value in values where value.isSequenceValue {
+      sequenceValues[value] = plan.program.sequenceValues.firstIndex { $0.name == KernelPlan.name(of: value, in: function) }
+    }
+    if module.attributes.word("kv_layout") == "both" {
+      cacheRegions += cacheRegions.map { region in
+        Program.CacheRegion(
+          isKeys: region.isKeys, heads: region.heads, dim: region.dim, element: region.element, layout: .rows)
       }
     }
     if plan.program.cacheRegions.isEmpty { self.plan.program.cacheRegions = cacheRegions }
@@ -114,8 +127,9 @@ struct FunctionLowering {
     plan.program.arenaBytes = max(plan.program.arenaBytes, arenaEnd)
   }
 
-  private func place(_ value: Value) throws -> Program.Port.Place {
+  func place(_ value: Value) throws -> Program.Port.Place {
     if let region = regions[value] { return .cache(region: region) }
+    if let number = sequenceValues[value] { return .sequence(value: number) }
     guard let offset = offsets[value] else { throw unsupported("'%\(value.name)' has no place in the arena", nil) }
     let element: Program.Element =
       switch value.type.element {
@@ -131,7 +145,7 @@ struct FunctionLowering {
 
   // MARK: one op
 
-  private mutating func lower(_ op: Operation) throws {
+  mutating func lower(_ op: Operation) throws {
     if op.name == "cast", let global = op.operands[0].global {
       weightCasts[op.result] = (global, op.result.type.element)
       return
@@ -154,12 +168,12 @@ struct FunctionLowering {
   }
 
   /// Takes the places that `plan-memory` gave to the op's row results.
-  private mutating func reservePlaces(_ op: Operation) throws {
+  mutating func reservePlaces(_ op: Operation) throws {
     var places: [Int] = []
     if case .array(let list)? = op.attributes["at"] {
       places = list.compactMap { if case .int(let offset) = $0 { offset } else { nil } }
     }
-    for result in op.results where !result.isCache {
+    for result in op.results where result.isRows {
       guard !places.isEmpty else { throw unsupported("'%\(result.name)' has no place in the arena", op) }
       let offset = places.removeFirst()
       guard 0..<Arena.largestByteCount ~= offset, offset % Arena.alignment == 0 else {
@@ -174,11 +188,11 @@ struct FunctionLowering {
     }
   }
 
-  private mutating func call(_ kernel: any Kernel, _ arguments: [KernelPlan.Argument], _ op: Operation) {
+  mutating func call(_ kernel: any Kernel, _ arguments: [KernelPlan.Argument], _ op: Operation) {
     calls.append(KernelPlan.Call(kernel: plan.number(of: kernel), arguments: arguments, operation: op))
   }
 
-  private mutating func lowerEmbed(_ op: Operation) throws {
+  mutating func lowerEmbed(_ op: Operation) throws {
     let (global, packed) = try weight(op[group: "weight"][0])
     let table = try matrix([global], packed, interleaved: false)
     tokenLimit = min(tokenLimit, global.type.shape[0].fixedValue ?? 0)
@@ -186,13 +200,13 @@ struct FunctionLowering {
     call(kernel, [.arena(try offset(op.operands[0])), .weights(table), .arena(try offset(op.result))], op)
   }
 
-  private mutating func emitNorm(_ op: Operation, x: Value, gain: Value, output: FloatElement, out: Int) throws {
+  mutating func emitNorm(_ op: Operation, x: Value, gain: Value, output: FloatElement, out: Int) throws {
     let kernel = NormKernel(
       columns: try columns(x), eps: Float(op.attributes.float("eps") ?? 0), output: output, domain: domain(x))
     call(kernel, [.arena(try offset(x)), .weights(try vector([gain], interleaved: false)), .arena(out)], op)
   }
 
-  private mutating func lowerLinear(_ op: Operation) throws {
+  mutating func lowerLinear(_ op: Operation) throws {
     var x = try offset(op.operands[0])
     var rows = try element(op.operands[0])
     if let gain = op[group: "norm"].first, let type = Arena.scratchType(of: op) {
@@ -230,7 +244,7 @@ struct FunctionLowering {
   }
 
   /// An alias: the rows stay where they are.
-  private mutating func lowerReshape(_ op: Operation) throws {
+  mutating func lowerReshape(_ op: Operation) throws {
     let (from, to) = (op.operands[0].type, op.result.type)
     guard Arena.rowBytes(from) == Arena.rowBytes(to) else {
       throw unsupported("rows of \(from) and \(to) do not lie alike", op)
@@ -238,7 +252,7 @@ struct FunctionLowering {
     offsets[op.result] = try offset(op.operands[0])
   }
 
-  private mutating func lowerElementwise(_ op: Operation) throws {
+  mutating func lowerElementwise(_ op: Operation) throws {
     guard op.name != "last_row" || domain(op.operands[0]) == .tokens else {
       throw unsupported("there is one row a sequence already", op)
     }
@@ -257,7 +271,7 @@ struct FunctionLowering {
     call(kernel, operands + [.arena(try offset(op.result))], op)
   }
 
-  private mutating func lowerRope(_ op: Operation) throws {
+  mutating func lowerRope(_ op: Operation) throws {
     let shape = op.result.type.shape
     guard let heads = shape[1].fixedValue, let dim = shape[2].fixedValue, dim % 16 == 0 else {
       throw unsupported("compiled rope needs a head dim that 16 divides", op)
@@ -272,7 +286,7 @@ struct FunctionLowering {
       ], op)
   }
 
-  private mutating func lowerAppend(_ op: Operation) throws {
+  mutating func lowerAppend(_ op: Operation) throws {
     let caches = try appendRegions(op, results: op.results)
     let input = try element(op.operands[0])
     guard try element(op.operands[1]) == input else {
@@ -282,7 +296,7 @@ struct FunctionLowering {
     call(kernel, try op.operands.map { .arena(try offset($0)) } + caches.arguments, op)
   }
 
-  private mutating func lowerRopeAppend(_ op: Operation) throws {
+  mutating func lowerRopeAppend(_ op: Operation) throws {
     let caches = try appendRegions(op, results: Array(op.results.dropFirst()))
     let kernel = RopeAppendKernel(
       cache: caches.shape, queryHeads: op.result.type.shape[1].fixedValue ?? 0,
@@ -295,7 +309,7 @@ struct FunctionLowering {
       ] + caches.arguments, op)
   }
 
-  private mutating func lowerAttend(_ op: Operation) throws {
+  mutating func lowerAttend(_ op: Operation) throws {
     let caches = try cacheArguments(op)
     let heads = op.result.type.shape[1].fixedValue ?? 0
     guard let dot = Dot(rows: caches.shape.element, packed: caches.shape.element, target: plan.target) else {
@@ -315,14 +329,14 @@ struct FunctionLowering {
 
   // MARK: places, shapes and weights
 
-  private mutating func appendRegions(_ op: Operation, results: [Value]) throws -> (
+  mutating func appendRegions(_ op: Operation, results: [Value]) throws -> (
     shape: CacheShape, arguments: [KernelPlan.Argument]
   ) {
     let caches = try cacheArguments(op)
     for (old, new) in zip(op[group: "cache"], results) { regions[new] = regions[old] }
     return caches
   }
-  private func cacheArguments(_ op: Operation) throws -> (shape: CacheShape, arguments: [KernelPlan.Argument]) {
+  func cacheArguments(_ op: Operation) throws -> (shape: CacheShape, arguments: [KernelPlan.Argument]) {
     let numbers = try op[group: "cache"].map { cache in
       guard let region = regions[cache] else { throw unsupported("'%\(cache.name)' is not a cache argument", op) }
       return region
@@ -341,17 +355,17 @@ struct FunctionLowering {
     let shape = CacheShape(heads: region.heads, dim: region.dim, element: region.element == .bf16 ? .bf16 : .f32)
     return (shape, numbers.map { .region(all[..<$0].reduce(0) { $0 + $1.bytesPerPosition }) })
   }
-  private func offset(_ value: Value) throws -> Int {
+  func offset(_ value: Value) throws -> Int {
     guard let offset = offsets[value] else { throw unsupported("'%\(value.name)' has no place in the arena", nil) }
     return offset
   }
-  private func element(_ value: Value) throws -> FloatElement {
+  func element(_ value: Value) throws -> FloatElement {
     guard let element = FloatElement(rawValue: value.type.element.rawValue) else {
       throw unsupported("'%\(value.name)' is \(value.type.element.rawValue), kernels take f32 and bf16", nil)
     }
     return element
   }
-  private func columns(_ value: Value) throws -> Int {
+  func columns(_ value: Value) throws -> Int {
     try value.type.shape.dropFirst().reduce(1) { product, dim in
       guard let extent = dim.fixedValue else {
         throw unsupported("'%\(value.name)': only the first extent may vary", nil)
@@ -359,22 +373,22 @@ struct FunctionLowering {
       return product * extent
     }
   }
-  private func domain(_ value: Value) -> RowDomain {
+  func domain(_ value: Value) -> RowDomain {
     value.type.shape.first == .fixed(1) && value.type.rank > 1 ? .sequences : .tokens
   }
   /// The weight behind an operand and the element type that it is packed in.
-  private func weight(_ value: Value) throws -> (global: Global, packed: FloatElement) {
+  func weight(_ value: Value) throws -> (global: Global, packed: FloatElement) {
     if let (global, element) = weightCasts[value] { return (global, element == .bf16 ? .bf16 : .f32) }
     guard let global = value.global else { throw unsupported("'%\(value.name)' is no weight", nil) }
     return (global, global.type.element == .bf16 ? .bf16 : .f32)
   }
-  private mutating func matrix(_ globals: [Global], _ packed: FloatElement, interleaved: Bool) throws -> Int {
+  mutating func matrix(_ globals: [Global], _ packed: FloatElement, interleaved: Bool) throws -> Int {
     let rows = globals.map { $0.type.shape[0].fixedValue ?? 0 }
     let k = globals[0].type.shape[1].fixedValue ?? 0
     return plan.weights.offset(
       of: .panels(sources: globals.map(\.name), rows: rows, k: k, element: packed, interleaved: interleaved))
   }
-  private mutating func vector(_ values: [Value], interleaved: Bool) throws -> Int {
+  mutating func vector(_ values: [Value], interleaved: Bool) throws -> Int {
     let globals = try values.map { try weight($0).global }
     if globals.count == 1, case .constant(let floats) = globals[0].content {
       return plan.weights.offset(of: .constant(name: globals[0].name, values: floats))
@@ -382,7 +396,7 @@ struct FunctionLowering {
     let counts = globals.map { $0.type.shape[0].fixedValue ?? 0 }
     return plan.weights.offset(of: .vector(sources: globals.map(\.name), counts: counts, interleaved: interleaved))
   }
-  private func unsupported(_ what: String, _ op: Operation?) -> DiagnosticError {
+  func unsupported(_ what: String, _ op: Operation?) -> DiagnosticError {
     let op = op ?? current
     return DiagnosticError(
       "no-kernel", "cannot compile '@\(function.name)': \(what)", at: op?.location,
