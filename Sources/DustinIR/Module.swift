@@ -89,6 +89,14 @@ public final class Function {
     return value
   }
 
+  /// Drops arguments that no operation uses and nothing returns.
+  public func drop(arguments dropped: Set<Value>) {
+    let kept = zip(arguments, argumentRoles).filter { !dropped.contains($0.0) }
+    arguments = kept.map(\.0)
+    argumentRoles = kept.map(\.1)
+    for (index, argument) in arguments.enumerated() { argument.move(toArgument: index) }
+  }
+
   public func addReturn(_ value: Value, role: ValueRole = .plain) {
     returns.append(value)
     returnRoles.append(role)

@@ -16,7 +16,7 @@ public final class Value {
     case global
   }
   private weak var owner: AnyObject?
-  private let kind: Kind
+  private var kind: Kind
 
   public var type: TensorType
   /// The name that the text shows after `%`; the printer makes it unique within the function. Globals use their own.
@@ -40,6 +40,9 @@ public final class Value {
     self.type = type
     name = global.name
   }
+
+  /// An argument takes another place in its function.
+  func move(toArgument index: Int) { kind = .argument(index) }
 
   public var definition: Definition {
     guard let owner else { return .detached }
