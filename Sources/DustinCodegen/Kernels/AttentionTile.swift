@@ -92,6 +92,10 @@ struct AttentionTile {
   let dot: Dot
   let element: FloatElement
   let scale: Float
+  /// Keys of a group that are computed, 64 or 16; with 16, no row's limit lies further behind a group's first key.
+  var keys = Int(DUSTIN_GROUP)
+  /// Whether the keys and values of the next group, behind these in memory, are fetched meanwhile.
+  var fetchesNextGroup = true
 
   static let mostRows = 6
   // scratch: S, P, then f32[16] each of the old m, best, m' and a
@@ -100,6 +104,8 @@ struct AttentionTile {
   static let scratchBytes = vectorsAt + 4 * 64
 
   private var state: AttentionState { AttentionState(dim: dim) }
+  /// Vectors of scores.
+  private var blocks: Int { keys / Int(DUSTIN_BLOCK) }
   /// The factor that turns products into exponents of two.
   private var logScale: Float { Float(Double(scale) * 1.442_695_040_888_963_4) }
 
@@ -140,8 +146,8 @@ struct AttentionTile {
   private func multiplyKeys(_ e: Emitter, _ rows: Int, _ queries: LLVMValue, _ keys: LLVMValue, _ scores: LLVMValue) {
     let blockBytes = Int(DUSTIN_BLOCK) * dim * element.byteCount
     let rowBytes = dim * element.byteCount
-    let width = e.target.tile.vectors
-    for first in stride(from: 0, to: 4, by: width) {
+    let width = min(blocks, e.target.tile.vectors)
+    for first in stride(from: 0, to: blocks, by: width) {
       let zero = LLVMConstNull(e.vector(e.f32, 16))!
       let sums = e.loop(
         e.int(0), e.int(dim / dot.unit), carried: Array(repeating: zero, count: rows * width), atLeastOnce: true
@@ -150,7 +156,7 @@ struct AttentionTile {
         let lane = e.at(keys, e.mul(unit, 64))
         let packed = (0..<width).map { dot.packed(e, e.at(lane, (first + $0) * blockBytes)) }
         // The next group's keys: between two walks over keys the softmax keeps memory idle.
-        for v in 0..<width { e.prefetch(e.at(lane, (first + v + 4) * blockBytes)) }
+        if fetchesNextGroup { for v in 0..<width { e.prefetch(e.at(lane, (first + v + 4) * blockBytes)) } }
         for r in 0..<rows {
           let q = dot.broadcast(e, e.at(e.at(queries, e.mul(unit, 4)), r * rowBytes))
           for v in 0..<width { next[r * width + v] = dot.accumulate(e, next[r * width + v], packed[v], q) }
@@ -170,16 +176,21 @@ struct AttentionTile {
     let floats = e.vector(e.f32, 16)
     let left = e.sub(e.load(e.i32, e.at(limits, e.mul(r, 4))), key)
     let row = e.at(scores, e.mul(r, 256))
-    e.ifTrue(e.compare(left, LLVMIntSLT, e.int32(64))) {
-      for v in 0..<4 {
+    e.ifTrue(e.compare(left, LLVMIntSLT, e.int32(keys))) {
+      for v in 0..<blocks {
         let inside = e.compare(e.add(e.iota(16), v * 16), LLVMIntSLT, e.splat(left, 16))
         let p = e.at(row, v * 64)
         e.store(e.select(inside, e.load(floats, p), e.splatConstant(-Double.infinity, floats)), p)
       }
     }
-    let s = (0..<4).map { e.load(floats, e.at(row, $0 * 64)) }
-    let most = e.reduce(e.fmax(e.fmax(s[0], s[1]), e.fmax(s[2], s[3])), e.fmax)
+    let s = (0..<blocks).map { e.load(floats, e.at(row, $0 * 64)) }
+    let most = e.reduce(fold(s, e.fmax), e.fmax)
     e.store(e.fmul(most, e.float(logScale)), e.at(best, e.mul(r, 4)))
+  }
+
+  /// (v0, v1), (v2, v3), or the only vector: masked ones change neither maximum nor sum.
+  private func fold(_ v: [LLVMValue], _ combine: (LLVMValue, LLVMValue) -> LLVMValue) -> LLVMValue {
+    v.count == 4 ? combine(combine(v[0], v[1]), combine(v[2], v[3])) : v[0]
   }
 
   private func exponentiate(
@@ -194,12 +205,12 @@ struct AttentionTile {
     let negated: LLVMValue = LLVMBuildFNeg(e.builder, m, "")
     let row = e.at(scores, e.mul(r, 256))
     let scale = e.splatConstant(Double(logScale), floats)
-    let p = (0..<4).map { e.exp2(e.fma(e.load(floats, e.at(row, $0 * 64)), scale, negated)) }
+    let p = (0..<blocks).map { e.exp2(e.fma(e.load(floats, e.at(row, $0 * 64)), scale, negated)) }
     let l = e.at(rowState, state.bytes)
     let a = e.splat(e.load(e.f32, e.at(factors, e.mul(r, 4))), 16)
-    e.store(e.fma(e.load(floats, l), a, e.fadd(e.fadd(p[0], p[1]), e.fadd(p[2], p[3]))), l)
+    e.store(e.fma(e.load(floats, l), a, fold(p, e.fadd)), l)
     let target = e.at(probs, e.mul(r, 64 * element.byteCount))
-    for v in 0..<4 {
+    for v in 0..<blocks {
       let at = e.at(target, v * 16 * element.byteCount)
       if element == .bf16 { e.store(e.roundToBF16(p[v]), at, align: 2) } else { e.store(p[v], at) }
     }
@@ -221,11 +232,13 @@ struct AttentionTile {
         let a = e.splat(e.load(e.f32, e.at(factors, r * 4)), 16)
         for v in 0..<width { start.append(e.fmul(e.load(floats, output(r, v)), a)) }
       }
-      let sums = e.loop(e.int(0), e.int(64 / dot.unit), carried: start, atLeastOnce: true) { unit, sums in
+      let sums = e.loop(e.int(0), e.int(keys / dot.unit), carried: start, atLeastOnce: true) { unit, sums in
         var next = sums
         let line = e.at(values, e.mul(unit, dim * 4))
         let packed = (0..<width).map { dot.packed(e, e.at(line, (first + $0) * 64)) }
-        for v in 0..<width { e.prefetch(e.at(line, 64 * dim * element.byteCount + (first + v) * 64)) }
+        if fetchesNextGroup {
+          for v in 0..<width { e.prefetch(e.at(line, 64 * dim * element.byteCount + (first + v) * 64)) }
+        }
         for r in 0..<rows {
           let p = dot.broadcast(e, e.at(e.at(probs, e.mul(unit, 4)), r * 64 * element.byteCount))
           for v in 0..<width { next[r * width + v] = dot.accumulate(e, next[r * width + v], packed[v], p) }

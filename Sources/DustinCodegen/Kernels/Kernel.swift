@@ -64,13 +64,14 @@ final class KernelBuilder {
   }
 
   struct Sequence {
-    let cache, capacity, row0, rows, length: LLVMValue
+    let values, cache, capacity, row0, rows, length: LLVMValue
   }
   func sequence(_ index: LLVMValue) -> Sequence {
     let p = e.at(field(\.sequences), e.mul(index, MemoryLayout<dustin_sequence>.stride))
     func offset<T>(_ path: KeyPath<dustin_sequence, T>) -> Int { MemoryLayout<dustin_sequence>.offset(of: path) ?? 0 }
     return Sequence(
-      cache: e.loadPointer(p, offset(\.cache)), capacity: e.loadInt(p, offset(\.capacity)),
+      values: e.loadPointer(p, offset(\.values)), cache: e.loadPointer(p, offset(\.cache)),
+      capacity: e.loadInt(p, offset(\.capacity)),
       row0: e.loadInt32(p, offset(\.row0)), rows: e.loadInt32(p, offset(\.rows)),
       length: e.loadInt32(p, offset(\.length)))
   }
