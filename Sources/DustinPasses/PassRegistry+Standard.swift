@@ -24,6 +24,7 @@ extension PassRegistry {
     registry.register(FuseRopeAppend())
     registry.register(FoldCasts())
     registry.register(PlanMemory())
+    for preset in presets { registry.register(preset()) }
     for pipeline in NamedPipeline.standard { registry.register(pipeline) }
     return registry
   }()

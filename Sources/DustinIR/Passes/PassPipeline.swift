@@ -23,8 +23,12 @@ public struct PassPipeline: CustomStringConvertible {
   public var description: String { passes.map(Self.text(of:)).joined(separator: ",") }
 
   public static func text(of pass: any Pass) -> String {
-    let set = pass.options.filter { $0.isSet && !$0.text.isEmpty }
-    let options = set.map { "\($0.name)=\(PipelineParser.quoted($0.text))" }
-    return options.isEmpty ? pass.name : "\(pass.name){\(options.joined(separator: " "))}"
+    text(of: pass.name, pass.options.filter { $0.isSet && !$0.text.isEmpty }.map { ($0.name, $0.text) })
+  }
+
+  /// `name{key=value key=value}`, values quoted where they must be.
+  public static func text(of name: String, _ options: [(key: String, value: String)]) -> String {
+    let texts = options.map { "\($0.key)=\(PipelineParser.quoted($0.value))" }
+    return texts.isEmpty ? name : "\(name){\(texts.joined(separator: " "))}"
   }
 }

@@ -21,7 +21,6 @@ public struct LookAhead: Pass {
   @PassOption("pool", "width of the maximum filter over positions, odd; the neighbours of what is looked at count too")
   public var pool = 5
   @PassOption("reduce", "over rows and heads") public var reduce = Reduce.mean
-  @PassOption("split", "one signal per layer, %look.LAYER, in the place of one for all") public var split = false
 
   public init() {}
 
@@ -48,21 +47,19 @@ public struct LookAhead: Pass {
     for (index, chosen) in choice.layers.enumerated() {
       let layer = try attention.layer(chosen, name)
       let keys = draft.cacheArgument(of: layer.keys)
-      let isLast = split || index == choice.layers.count - 1
+      let isLast = index == choice.layers.count - 1
       let attributes = AttributeList(given: [
         ("heads", chosen.heads.map { .array($0.map { .int($0) }) }), ("scale", .float(layer.scale)),
         ("reduce", reduce == .mean ? nil : .word(reduce.rawValue)), ("pool", isLast && pool > 1 ? .int(pool) : nil),
       ])
       let extent = keys.type.shape[0]
       let result = try builder.emit(
-        .score, [("", [rows[index]]), ("cache", [caches[keys] ?? keys]), ("onto", split ? [] : sum.map { [$0] } ?? [])],
-        attributes, names: [split ? "look.\(chosen.layer)" : isLast ? "look" : "part"],
-        types: [TensorType(.f32, [extent])])[0]
-      if split { look.addReturn(result, role: .round) }
+        .score, [("", [rows[index]]), ("cache", [caches[keys] ?? keys]), ("onto", sum.map { [$0] } ?? [])],
+        attributes, names: [isLast ? "look" : "part"], types: [TensorType(.f32, [extent])])[0]
       sum = result
       context.count("scored-heads", chosen.heads?.count ?? layer.query.type.shape[1].fixedValue ?? 0)
     }
-    if !split, let sum { look.addReturn(sum, role: .round) }
+    if let sum { look.addReturn(sum, role: .round) }
     for function in [module.function("prefill"), draft].compactMap({ $0 }) {
       for chosen in choice.layers {
         try function.returnQueries(of: chosen.layer, as: "ahead.\(chosen.layer)", role: .rows, name)

@@ -79,9 +79,7 @@ struct SetMaker {
       var signals: [Value] = []
       for signal in pass.signals {
         if signal == .look {
-          let name = pass.map.map { "look.\($0[group])" } ?? "look"
-          let positions = layers[0].keys.type.shape[0]
-          signals.append(function.take(name, TensorType(.f32, [positions])))
+          signals.append(function.take("look", TensorType(.f32, [layers[0].keys.type.shape[0]])))
           continue
         }
         var sum: Value?
@@ -153,7 +151,8 @@ struct SetMaker {
     let shape = keys.type.shape
     let planes = pass.sets == .kvHead ? [shape[1]] : []
     return try OpDefinition.score.operation(
-      [("", rows), ("cache", [keys]), ("onto", onto.map { [$0] } ?? [])], attributes, names: [isLast ? "signal" : "part"],
+      [("", rows), ("cache", [keys]), ("onto", onto.map { [$0] } ?? [])], attributes,
+      names: [isLast ? "signal" : "part"],
       types: [TensorType(.f32, planes + [shape[0]])])
   }
 

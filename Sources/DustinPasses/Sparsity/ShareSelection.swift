@@ -49,7 +49,9 @@ public struct ShareSelection: Pass {
       }
     }
     // Sets that came from outside: their makers need not make them.
-    let gone = dropped.filter { set in function.arguments.contains(set) && !function.body.contains { $0.allOperands.contains(set) } }
+    let gone = dropped.filter { set in
+      function.arguments.contains(set) && !function.body.contains { $0.allOperands.contains(set) }
+    }
     if gone.isEmpty { return }
     function.drop(arguments: gone)
     for maker in module.functions where maker !== function {

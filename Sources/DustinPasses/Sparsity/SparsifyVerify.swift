@@ -49,7 +49,8 @@ public struct SparsifyVerify: Pass {
   @PassOption("quotas", "positions for every signal but the last; default equal shares") public var quotas: [Int]? = nil
   @PassOption("granularity", "block size of the choice: 1 or 16") public var granularity = 1
   @PassOption("cover", "share of a signal's sum that is enough, above 0 and at most 1") public var cover = 1.0
-  @PassOption("sets", "one set for the model, one per layer, or one per layer and KV head") public var sets = Sharing.model
+  @PassOption("sets", "one set for the model, one per layer, or one per layer and KV head") public var sets = Sharing
+    .model
   @PassOption("history", "layer and heads whose verified queries score; default: of each layer its own, all heads")
   public var history: HeadChoice? = nil
   @PassOption("rows", "verified rows of the last round that score as history") public var rows = Rows.last
@@ -57,8 +58,6 @@ public struct SparsifyVerify: Pass {
   @PassOption("reduce", "of bounds, window and oracle over rows and heads") public var reduce = LookAhead.Reduce.mean
   @PassOption("block", "block size of bounds") public var block = 16
   @PassOption("window", "tokens of the prompt's end that score as window, at most 512") public var window = 32
-  @PassOption("map", "draft layer whose signal %look.LAYER serves each target layer; default one signal %look for all")
-  public var map: [Int]? = nil
   @PassOption("dense-layers", "layers that go on reading everything") public var denseLayers: [Int] = []
 
   public init() {}
@@ -88,7 +87,6 @@ public struct SparsifyVerify: Pass {
     if sets == .kvHead && signals.contains(.look) {
       return "sparsify-verify: the look-ahead knows no KV heads; use sets=layer or sets=model"
     }
-    if map != nil && sets != .layer { return "sparsify-verify: map needs sets=layer" }
     if sets == .model && signals.contains(.history) && history == nil {
       return "sparsify-verify: one set for the model needs history=LAYER:HEADS"
     }
@@ -114,9 +112,6 @@ public struct SparsifyVerify: Pass {
     }
     if let layer = denseLayers.first(where: { !layers.indices.contains($0) }) {
       throw DiagnosticError("layers", "\(name): there is no layer \(layer), only 0 … \(layers.count - 1)")
-    }
-    if let map, map.count != layers.count {
-      throw DiagnosticError("layers", "\(name): map names \(map.count) layers of the draft for \(layers.count) layers")
     }
     let dense = verify.clone(as: "dense")
     var maker = SetMaker(pass: self, module: module, verify: verify)

@@ -1,0 +1,71 @@
+import DustinIR
+import DustinSupport
+
+/// A published method, or a mixture, as a choice of options for the sparsity passes: `dustin{budget=128}`.
+///
+/// A preset is a pass that runs other passes, so that `--preset` and a pipeline mean the same; its text is all that it
+/// is. It belongs behind `numerics` and in front of `choose-kv-layout`, in the pipelines of both models.
+public protocol Preset: Pass {
+  /// Where the method was published.
+  var source: String { get }
+  /// How this differs from what was published, one sentence each.
+  var deviations: [String] { get }
+  /// Whether the target needs the draft's look-ahead.
+  var needsDraft: Bool { get }
+  /// The passes for a model: of the target (it has `@verify`) or of the draft. Empty: the model stays as it is.
+  func pipeline(for role: PresetRole) -> String
+}
+
+public enum PresetRole: String, Sendable, CaseIterable { case target, draft }
+
+extension Preset {
+  public var deviations: [String] { [] }
+  public var needsDraft: Bool { false }
+
+  public func validate() -> String? { PassPipeline.problem(of: self) }
+
+  public func run(on module: Module, context: PassContext) throws {
+    let role: PresetRole = module.function("verify") != nil ? .target : .draft
+    if role == .draft { _ = try context.function("draft", of: module) }
+    let text = pipeline(for: role)
+    for pass in try PassPipeline.parse(text, registry: .sparsity, source: "<preset \(name)>").passes {
+      try pass.run(on: module, context: context)
+    }
+    module.attributes["preset"] = .string(PassPipeline.text(of: self))
+    context.noteChange()
+  }
+}
+
+extension PassRegistry {
+  /// The passes that presets are made of.
+  static let sparsity: PassRegistry = {
+    var registry = PassRegistry()
+    registry.register(LookAhead())
+    registry.register(SparsifyDraft())
+    registry.register(SparsifyVerify())
+    registry.register(ShareSelection())
+    registry.register(Policies())
+    return registry
+  }()
+}
+
+/// The text of a pass with the options that are given.
+func passText(_ name: String, _ options: [(String, (any PassOptionValue)?)]) -> String {
+  PassPipeline.text(of: name, options.compactMap { key, value in value.map { (key, $0.optionText) } })
+}
+
+extension PassPipeline {
+  /// Why a preset's passes do not fit its options; nil when they do.
+  static func problem(of preset: some Preset) -> String? {
+    for role in PresetRole.allCases {
+      do {
+        _ = try PassPipeline.parse(preset.pipeline(for: role), registry: .sparsity, source: "<preset \(preset.name)>")
+      } catch let error as DiagnosticError {
+        return "\(preset.name): \(error.diagnostics.first?.message ?? "the options do not fit together")"
+      } catch {
+        return "\(preset.name): the options do not fit together"
+      }
+    }
+    return nil
+  }
+}
