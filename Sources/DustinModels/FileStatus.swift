@@ -5,7 +5,7 @@
 #endif
 
 /// Whether the path leads to something; symbolic links are followed.
-func fileExists(_ path: String) -> Bool { access(path, F_OK) == 0 }
+public func fileExists(_ path: String) -> Bool { access(path, F_OK) == 0 }
 
 func isDirectory(_ path: String) -> Bool {
   var status = stat()

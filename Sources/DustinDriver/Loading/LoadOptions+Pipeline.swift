@@ -10,11 +10,13 @@ extension LoadOptions {
     func run(on module: Module) throws { try manager.run(pipeline, on: module) }
   }
 
-  /// `target-fast`, `draft-f32`, …: the named pipeline for a role at these numerics.
+  /// `target-fast`, `draft-f32`, …: the named pipeline for a role at these numerics, or its parts around the preset.
   func pipeline(for role: ModelRole) throws -> PreparedPipeline {
     var manager = PassManager()
     manager.verifyEach = verifyEach
-    let text = "\(role.rawValue)-\(numerics.rawValue)"
+    let text =
+      preset.map { "\(role.rawValue),numerics{mode=\(numerics.rawValue)},\($0),choose-kv-layout,kernels" }
+      ?? "\(role.rawValue)-\(numerics.rawValue)"
     return PreparedPipeline(
       pipeline: try PassPipeline.parse(text, registry: .standard, source: "<pipeline>"), manager: manager)
   }

@@ -71,6 +71,8 @@ public struct LoadOptions: Sendable {
   public var contextSize: Int?
   /// Most rows of one step: the prefill tile, and the rows in flight of a batch.
   public var maxRows = 512
+  /// A preset's text: verification is made sparse by it; nil: dense.
+  public var preset: String?
   /// Verify the module after every pass.
   public var verifyEach = false
 

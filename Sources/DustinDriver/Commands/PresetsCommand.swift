@@ -1,0 +1,42 @@
+import ArgumentParser
+import DustinIR
+import DustinPasses
+
+struct PresetsCommand: ParsableCommand {
+  static let configuration = CommandConfiguration(
+    commandName: "presets", abstract: "Lists the presets for sparse verification, or explains one.")
+
+  @Argument(help: "The preset to explain, with options or without: 'dustin{budget=128}'.")
+  var name: String?
+
+  func run() throws {
+    let presets = PassRegistry.presets.map { $0() }
+    guard let name else { return try Console.current.write(nameTable(presets.map { ($0.name, $0.summary) })) }
+    var registry = PassRegistry()
+    for make in PassRegistry.presets { registry.register(make()) }
+    let word = String(name.prefix { $0 != "{" })
+    guard let plain = presets.first(where: { $0.name == word }) else {
+      throw unknownName("unknown-preset", "preset", word, presets.map(\.name))
+    }
+    // Without options it need not be complete: some must come from sparsity.json.
+    let preset = word == name ? plain : try chosen(name, registry) ?? plain
+    var lines = [preset.name, "  \(preset.summary)", "  \(preset.source)"]
+    if !preset.options.isEmpty { lines += ["", "options"] }
+    for option in preset.options {
+      let value = option.text.isEmpty ? "" : " (\(option.isSet ? "given" : "default") \(option.text))"
+      lines.append("  \(option.name)=\(option.kind)\(value): \(option.summary)")
+    }
+    lines += ["", "passes"]
+    for role in PresetRole.allCases {
+      let text = preset.pipeline(for: role)
+      lines.append("  \(role.rawValue): \(text.isEmpty ? "as without the preset" : text)")
+    }
+    if !preset.deviations.isEmpty { lines += ["", "different from what was published"] }
+    lines += preset.deviations.map { "  \($0)" }
+    try Console.current.write(lines.joined(separator: "\n") + "\n")
+  }
+
+  private func chosen(_ text: String, _ registry: PassRegistry) throws -> (any Preset)? {
+    try PassPipeline.parse(text, registry: registry, source: "<preset>").passes.first as? any Preset
+  }
+}

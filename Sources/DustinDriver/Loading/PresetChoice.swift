@@ -1,0 +1,56 @@
+import DustinIR
+import DustinPasses
+import DustinSupport
+
+/// A `--preset` that was read, with what the models' sparsity file adds.
+struct PresetChoice: Sendable {
+  /// The preset with all options that somebody set: what stands in the pipelines.
+  let text: String
+  let name: String
+  /// Positions that verification reads at most; nil for a preset whose verification is dense.
+  let budget: Int?
+  /// Sentences for people: where options came from, what was left out.
+  let notes: [String]
+
+  /// - Parameter text: `dustin`, `dustin{budget=128}`; one preset.
+  /// - Throws: `DiagnosticError` with a caret for a misspelt name or option, and with id `preset-draft` when the preset
+  ///   needs a draft and there is none.
+  init(_ text: String, file: SparsityFile?, fileNote: String? = nil, hasDraft: Bool) throws {
+    var registry = PassRegistry()
+    for make in PassRegistry.presets { registry.register(Self.filled(make(), file, hasDraft: hasDraft)) }
+    let buffer = SourceBuffer(name: "--preset", text: text)
+    let passes = try PassPipeline.parse(buffer, registry: registry).passes
+    guard passes.count == 1, let preset = passes[0] as? any Preset else {
+      throw DiagnosticError(
+        "preset", "--preset takes one preset, not \(passes.count)", at: SourceRange(buffer, 0, max(1, text.utf8.count)))
+    }
+    guard hasDraft || !preset.needsDraft else {
+      throw DiagnosticError(
+        "preset-draft", "preset '\(preset.name)' chooses positions by the draft's look-ahead, and there is no draft",
+        notes: [.note("give one with -md DIR, or choose a preset that needs none: see 'dustin presets'")])
+    }
+    var notes = fileNote.map { [$0] } ?? []
+    if let dustin = preset as? DustinPreset {
+      if !hasDraft { notes.append("without a draft the whole set is chosen by the target's history (m=0)") }
+      if hasDraft, dustin.look == nil {
+        notes.append(
+          "without \(SparsityFile.name) every head of the draft's last layer scores, and the whole set is look-ahead; "
+            + "'dustin calibrate' finds better ones")
+      }
+    }
+    self.text = PassPipeline.text(of: preset)
+    self.notes = notes
+    name = preset.name
+    let sparse = preset.pipeline(for: .target)
+    budget = sparse.isEmpty ? nil : preset.options.first { $0.name == "budget" }.flatMap { Int($0.text) }
+  }
+
+  /// A preset with the file's options, before the user's own are read.
+  private static func filled(_ preset: any Preset, _ file: SparsityFile?, hasDraft: Bool) -> any Preset {
+    for option in file?.options ?? [] {
+      _ = preset.options.first { $0.name == option.name }?.read(option.value)
+    }
+    if !hasDraft, let dustin = preset as? DustinPreset, dustin.history != nil { dustin.m = 0 }
+    return preset
+  }
+}
