@@ -1,7 +1,8 @@
 import CDustin
 import CLLVM
 
-/// Shape and addresses of a packed cache region: blocks of 16 positions, keys [D/u][16][u], values [16/u][D][u].
+/// Shape and addresses of cache regions. Packed: blocks of 16 positions, keys [D/u][16][u], values [16/u][D][u], each
+/// head by itself. Rows: [position][head][D].
 struct CacheShape: Hashable {
   let heads: Int
   let dim: Int
@@ -41,6 +42,40 @@ struct CacheShape: Hashable {
       let offset =
         keys ? e.add(e.mul(e.div(d, unit), 64), e.mul(e.rem(d, unit), element.byteCount)) : e.mul(d, 4)
       k.storeFloats(element, value, e.at(target, offset), e.int(0))
+    }
+  }
+
+  /// Bytes from one position to the next in a region of rows.
+  var rowStride: Int { heads * positionBytes }
+  /// Start of a head in a region of rows.
+  func rows(_ e: Emitter, _ sequence: KernelBuilder.Sequence, region: LLVMValue, head: LLVMValue) -> LLVMValue {
+    e.at(e.at(sequence.cache, e.mul(sequence.capacity, region)), e.mul(head, positionBytes))
+  }
+  /// The same for a region of rows; `head` is what `rows` gives. Eight at a time: that many are rounded as one is.
+  func writeRow(
+    _ k: KernelBuilder, _ row: LLVMValue, _ source: FloatElement, head: LLVMValue, position: LLVMValue
+  ) {
+    let target = k.e.at(head, k.e.mul(position, rowStride))
+    k.e.each(k.e.int(0), k.e.int(dim), k.e.int(8)) { d in
+      k.storeFloats(element, k.loadFloats(source, row, d, 8), target, d)
+    }
+  }
+}
+
+/// Where an append writes: the packed regions of keys and values and, when the module keeps both layouts, their rows.
+private struct AppendTarget {
+  let cache: CacheShape
+  let sequence: KernelBuilder.Sequence
+  let position: LLVMValue
+  /// Regions: packed keys and values, then rows of keys and values, or none.
+  let regions: [LLVMValue]
+
+  func write(_ k: KernelBuilder, keys: Bool, _ row: LLVMValue, _ source: FloatElement, head: LLVMValue) {
+    let packed = cache.head(k.e, sequence, region: regions[keys ? 0 : 1], head: head)
+    cache.write(k, keys: keys, row, source, head: packed, position: position)
+    if regions.count == 4 {
+      let rows = cache.rows(k.e, sequence, region: regions[keys ? 2 : 3], head: head)
+      cache.writeRow(k, row, source, head: rows, position: position)
     }
   }
 }
@@ -85,15 +120,20 @@ extension KernelBuilder {
 ///
 ///     for row in my rows: cos, sin of its position
 ///       for head of q: q1[row][head] = rotate(q)
-///       for head of the cache: keys[position] = rotate(k); values[position] = v
+///       for head of the cache: keys[position] = rotate(k); values[position] = v, in both layouts if there are two
 struct RopeAppendKernel: Kernel, Hashable {
   let cache: CacheShape
   let queryHeads: Int
   let scale: Float
   let output: FloatElement
+  let keepsRows: Bool
 
-  var name: String { "rope_append_h\(queryHeads)_\(cache.name)_\(output.rawValue)_s\(scale)" }
-  let argumentNames = ["x", "positions", "freqs", "q", "keys", "values"]
+  var name: String {
+    "rope_append_h\(queryHeads)_\(cache.name)_\(output.rawValue)_s\(scale)\(keepsRows ? "_rows" : "")"
+  }
+  var argumentNames: [String] {
+    ["x", "positions", "freqs", "q", "keys", "values"] + (keepsRows ? ["key_rows", "value_rows"] : [])
+  }
   var scratchBytes: Int { cache.dim * 8 }
 
   func emit(_ k: KernelBuilder) {
@@ -101,10 +141,11 @@ struct RopeAppendKernel: Kernel, Hashable {
     let dim = cache.dim
     let columns = (queryHeads + 2 * cache.heads) * dim
     let (x, positions, freqs, q) = (k.arena(0), k.arena(1), k.weights(2), k.arena(3))
-    let (keys, values) = (k.argument(4), k.argument(5))
+    let regions = (4..<argumentNames.count).map(k.argument)
     let scratch = k.scratch()
     let (cos, sin, rotated) = (scratch, e.at(scratch, dim * 2), e.at(scratch, dim * 4))
     k.tokenRows { row, sequence, position in
+      let target = AppendTarget(cache: cache, sequence: sequence, position: position, regions: regions)
       let angle = e.loadInt32(e.at(positions, e.mul(row, 4)))
       k.fillRotation(angle, freqs: freqs, scale: scale, dim: dim, cos: cos, sin: sin)
       let input = e.at(x, e.mul(row, rowBytes(columns, .f32)))
@@ -116,11 +157,8 @@ struct RopeAppendKernel: Kernel, Hashable {
       e.each(e.int(0), e.int(cache.heads)) { h in
         let key = e.at(input, e.mul(e.add(h, queryHeads), dim * 4))
         k.rotate(key, to: rotated, .f32, dim: dim, cos: cos, sin: sin)
-        let keyHead = cache.head(e, sequence, region: keys, head: h)
-        cache.write(k, keys: true, rotated, .f32, head: keyHead, position: position)
-        let value = e.at(key, cache.heads * dim * 4)
-        let valueHead = cache.head(e, sequence, region: values, head: h)
-        cache.write(k, keys: false, value, .f32, head: valueHead, position: position)
+        target.write(k, keys: true, rotated, .f32, head: h)
+        target.write(k, keys: false, e.at(key, cache.heads * dim * 4), .f32, head: h)
       }
     }
   }
@@ -158,25 +196,27 @@ struct RopeKernel: Kernel, Hashable {
 
 /// Rows into the cache.
 ///
-///     for row in my rows: for head: keys[position] = k[row][head]; values[position] = v[row][head]
+///     for row in my rows: for head: keys[position] = k[row][head]; values[position] = v[row][head], in both layouts
+///     if there are two
 struct AppendKernel: Kernel, Hashable {
   let cache: CacheShape
   let input: FloatElement
+  let keepsRows: Bool
 
-  var name: String { "append_\(cache.name)_\(input.rawValue)" }
-  let argumentNames = ["k", "v", "keys", "values"]
+  var name: String { "append_\(cache.name)_\(input.rawValue)\(keepsRows ? "_rows" : "")" }
+  var argumentNames: [String] { ["k", "v", "keys", "values"] + (keepsRows ? ["key_rows", "value_rows"] : []) }
 
   func emit(_ k: KernelBuilder) {
     let e = k.e
     let rows = [k.arena(0), k.arena(1)]
-    let regions = [k.argument(2), k.argument(3)]
+    let regions = (2..<argumentNames.count).map(k.argument)
     let stride = rowBytes(cache.heads * cache.dim, input)
     k.tokenRows { row, sequence, position in
+      let target = AppendTarget(cache: cache, sequence: sequence, position: position, regions: regions)
       e.each(e.int(0), e.int(cache.heads)) { h in
         for (index, isKeys) in [true, false].enumerated() {
           let source = e.at(e.at(rows[index], e.mul(row, stride)), e.mul(h, cache.dim * input.byteCount))
-          let head = cache.head(e, sequence, region: regions[index], head: h)
-          cache.write(k, keys: isKeys, source, input, head: head, position: position)
+          target.write(k, keys: isKeys, source, input, head: h)
         }
       }
     }

@@ -46,6 +46,10 @@ struct FunctionLowering {
   var current: Operation?
   var tokenLimit = Int(Int32.max)
   var partialBytes = 0
+  /// What a step of the function reads of a sequence's cache.
+  var reads = Program.CacheReads()
+  /// Whether the caches lie as rows too, for readers through sets.
+  var keepsRows: Bool { module.attributes.word("kv_layout") == "both" }
 
   init(_ module: Module, _ function: Function, _ plan: KernelPlan) throws {
     self.module = module
@@ -68,9 +72,11 @@ struct FunctionLowering {
     }
     let values = function.arguments + function.returns + function.body.flatMap(\.results)
     for value in values where value.isSequenceValue {
-      sequenceValues[value] = plan.program.sequenceValues.firstIndex { $0.name == KernelPlan.name(of: value, in: function) }
+      sequenceValues[value] = plan.program.sequenceValues.firstIndex {
+        $0.name == KernelPlan.name(of: value, in: function)
+      }
     }
-    if module.attributes.word("kv_layout") == "both" {
+    if keepsRows {
       cacheRegions += cacheRegions.map { region in
         Program.CacheRegion(
           isKeys: region.isKeys, heads: region.heads, dim: region.dim, element: region.element, layout: .rows)
@@ -123,6 +129,7 @@ struct FunctionLowering {
         results: try ports(function.returns, function.returnRoles), isExact: function.fidelity == .exact,
         tokenLimit: tokenLimit)
     lowered.partialBytes = partialBytes
+    lowered.reads = reads
     plan.program.functions.append(lowered)
     plan.program.arenaBytes = max(plan.program.arenaBytes, arenaEnd)
   }
@@ -163,6 +170,9 @@ struct FunctionLowering {
     case "append": try lowerAppend(op)
     case "rope_append": try lowerRopeAppend(op)
     case "attend": try lowerAttend(op)
+    case "score": try lowerScore(op)
+    case "select": try lowerSelect(op)
+    case "gather": break  // a view: the attention that reads through it has the code
     default: throw unsupported("op '\(op.name)' has no kernel", op)
     }
   }
@@ -292,7 +302,7 @@ struct FunctionLowering {
     guard try element(op.operands[1]) == input else {
       throw unsupported("keys and values must have one element type", op)
     }
-    let kernel = AppendKernel(cache: caches.shape, input: input)
+    let kernel = AppendKernel(cache: caches.shape, input: input, keepsRows: keepsRows)
     call(kernel, try op.operands.map { .arena(try offset($0)) } + caches.arguments, op)
   }
 
@@ -300,7 +310,7 @@ struct FunctionLowering {
     let caches = try appendRegions(op, results: Array(op.results.dropFirst()))
     let kernel = RopeAppendKernel(
       cache: caches.shape, queryHeads: op.result.type.shape[1].fixedValue ?? 0,
-      scale: Float(op.attributes.float("scale") ?? 1), output: try element(op.result))
+      scale: Float(op.attributes.float("scale") ?? 1), output: try element(op.result), keepsRows: keepsRows)
     call(
       kernel,
       [
@@ -310,7 +320,8 @@ struct FunctionLowering {
   }
 
   mutating func lowerAttend(_ op: Operation) throws {
-    let caches = try cacheArguments(op)
+    let set = op[group: "after"].first
+    let caches = try cacheArguments(op, group: set == nil ? "cache" : "tail")
     let heads = op.result.type.shape[1].fixedValue ?? 0
     guard let dot = Dot(rows: caches.shape.element, packed: caches.shape.element, target: plan.target) else {
       throw unsupported("the cache's element type has no kernel", op)
@@ -321,10 +332,13 @@ struct FunctionLowering {
     let output = try element(op.result)
     let attend = AttendKernel(
       cache: caches.shape, queryHeads: heads, scale: Float(op.attributes.float("scale") ?? 1), output: output, dot: dot)
+    partialBytes = max(partialBytes, attend.state.bytes * heads)
+    reads.densePerPosition += caches.shape.pairBytes
+    if let set { return try lowerGatherAttend(op, attend, set, caches.arguments) }
     let out = KernelPlan.Argument.arena(try offset(op.result))
     call(attend, [.arena(try offset(op.operands[0]))] + caches.arguments + [out], op)
     call(MergeKernel(cache: caches.shape, queryHeads: heads, output: output), [out], op)
-    partialBytes = max(partialBytes, attend.state.bytes * heads)
+    addRead(perPosition: caches.shape.pairBytes)
   }
 
   // MARK: places, shapes and weights
@@ -334,10 +348,12 @@ struct FunctionLowering {
   ) {
     let caches = try cacheArguments(op)
     for (old, new) in zip(op[group: "cache"], results) { regions[new] = regions[old] }
-    return caches
+    return keepsRows ? (caches.shape, caches.arguments + (try rowArguments(op))) : caches
   }
-  func cacheArguments(_ op: Operation) throws -> (shape: CacheShape, arguments: [KernelPlan.Argument]) {
-    let numbers = try op[group: "cache"].map { cache in
+  func cacheArguments(
+    _ op: Operation, group: String = "cache"
+  ) throws -> (shape: CacheShape, arguments: [KernelPlan.Argument]) {
+    let numbers = try op[group: group].map { cache in
       guard let region = regions[cache] else { throw unsupported("'%\(cache.name)' is not a cache argument", op) }
       return region
     }
@@ -353,7 +369,10 @@ struct FunctionLowering {
       throw unsupported("a cache takes and serves one row per token (T)", op)
     }
     let shape = CacheShape(heads: region.heads, dim: region.dim, element: region.element == .bf16 ? .bf16 : .f32)
-    return (shape, numbers.map { .region(all[..<$0].reduce(0) { $0 + $1.bytesPerPosition }) })
+    return (shape, numbers.map(regionArgument))
+  }
+  func regionArgument(_ number: Int) -> KernelPlan.Argument {
+    .region(plan.program.cacheRegions[..<number].reduce(0) { $0 + $1.bytesPerPosition })
   }
   func offset(_ value: Value) throws -> Int {
     guard let offset = offsets[value] else { throw unsupported("'%\(value.name)' has no place in the arena", nil) }
