@@ -15,5 +15,8 @@ extension Interpreter {
     "append": { try $0.append() },
     "attend": { try $0.attend() },
     "rope_append": { try $0.ropeAppend() },
+    "score": { try $0.score() },
+    "select": { try $0.select() },
+    "gather": { try $0.gather() },
   ]
 }

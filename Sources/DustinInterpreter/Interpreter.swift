@@ -42,6 +42,7 @@ public final class Interpreter {
     }
     var extents = try bind(arguments, to: function)
     try bindMinima(&extents)
+    try checkSets(arguments, of: function, extents)
     var values: [ObjectIdentifier: Argument] = [:]
     for (value, argument) in zip(function.arguments, arguments) { values[ObjectIdentifier(value)] = argument }
     let lastUses = lastUses(in: function)
@@ -127,15 +128,31 @@ public final class Interpreter {
       throw evaluation.error("'\(operation.name)' gave \(results.count) results, not \(shapes.count)")
     }
     for (index, result) in results.enumerated() {
-      if case .tensor(let tensor) = result,
-        tensor.shape != shapes[index] || tensor.element != operation.results[index].type.element
-      {
+      guard case .tensor(let tensor) = result else { continue }
+      let value = operation.results[index]
+      guard tensor.element == value.type.element, Self.fits(tensor.shape, shapes[index]) else {
         throw evaluation.error(
-          "'\(operation.name)' gave \(tensor.typeDescription) for '%\(operation.results[index].name)', "
-            + "which is \(operation.results[index].type)")
+          "'\(operation.name)' gave \(tensor.typeDescription) for '%\(value.name)', which is \(value.type)")
+      }
+      // How many positions a set holds is its own affair, as far as its dim has room.
+      if let extent = tensor.shape.last, let dim = value.type.shape.last, shapes[index].last == -1 {
+        let bound = limit(of: dim, extents)
+        guard extent <= bound else {
+          throw evaluation.error("'%\(value.name)' has \(extent) positions, but \(dim) is at most \(bound)")
+        }
       }
     }
     return results
+  }
+
+  private static func fits(_ shape: [Int], _ wanted: [Int]) -> Bool {
+    shape.count == wanted.count && zip(shape, wanted).allSatisfy { $0 == $1 || $1 == -1 }
+  }
+
+  /// The largest extent that a dim may have in this call.
+  private func limit(of dim: Dim, _ extents: [String: Int]) -> Int {
+    if case .named(let name) = dim, let extent = extents[name] { return extent }
+    return module.bound(of: dim) ?? 0
   }
 
   private func tensor(of global: Global, as element: ElementType) throws -> Tensor {
@@ -150,7 +167,7 @@ public final class Interpreter {
   private func observed(_ result: Argument) throws -> Tensor {
     switch result {
     case .tensor(let tensor): tensor
-    case .cache(let cache): try cache.storage.tensor(cache.storage.length..<cache.storage.written)
+    case .cache(let cache): try cache.rows()
     }
   }
 
@@ -185,7 +202,8 @@ public final class Interpreter {
       case .cache(let cache):
         guard !cache.isStale else { throw fail("\(name) got a version of a cache that an append has replaced") }
         let storage = cache.storage
-        (element, shape) = (storage.element, [storage.length, storage.heads, storage.dim])
+        guard cache.positions == nil else { throw fail("\(name) must be a whole cache, not gathered positions") }
+        (element, shape) = (storage.element, [cache.length, storage.heads, storage.dim])
       }
       guard element == value.type.element, shape.count == value.type.rank else {
         throw fail(
@@ -196,6 +214,8 @@ public final class Interpreter {
         case .fixed(let expected):
           guard extent == expected else { throw fail("\(name) must be \(value.type), but an extent is \(extent)") }
         case .named(let dimName):
+          // A set has as many positions as were chosen for it, perhaps when the context was shorter.
+          if value.isSet { continue }
           if let known = extents[dimName], known != extent {
             throw fail("\(name) has \(dimName) = \(extent), but an argument before it has \(known)")
           }
@@ -208,28 +228,44 @@ public final class Interpreter {
     return extents
   }
 
-  /// The dims `S = min(512, L)` whose `L` is known; their arguments must agree.
-  private func bindMinima(_ extents: inout [String: Int]) throws {
-    for declaration in module.dims {
-      guard case .minimum(let limit, let other) = declaration.rule, let extent = extents[other] else { continue }
-      let value = min(limit, extent)
-      if let known = extents[declaration.name], known != value {
-        throw DiagnosticError("argument", "\(declaration.name) is \(known), but min(\(limit), \(other)) is \(value)")
-      }
-      extents[declaration.name] = value
+  private func checkSets(_ arguments: [Argument], of function: Function, _ extents: [String: Int]) throws {
+    for (value, argument) in zip(function.arguments, arguments) where value.isSet {
+      guard case .tensor(let tensor) = argument, let dim = value.type.shape.last, let count = tensor.shape.last,
+        count > limit(of: dim, extents)
+      else { continue }
+      throw DiagnosticError(
+        "argument",
+        "'%\(value.name)' of '@\(function.name)' has \(count) positions, but \(dim) is at most \(limit(of: dim, extents))",
+        at: function.location)
     }
   }
 
+  /// The dims `S = min(512, L)` whose `L` is known; their arguments must agree.
+  private func bindMinima(_ extents: inout [String: Int]) throws {
+    // A dim may be the minimum of one that is declared below it.
+    for _ in module.dims {
+      var isDone = true
+      for declaration in module.dims {
+        guard case .minimum(let limit, let other) = declaration.rule, let extent = extents[other] else { continue }
+        let value = min(limit, extent)
+        if let known = extents[declaration.name], known != value {
+          throw DiagnosticError("argument", "\(declaration.name) is \(known), but min(\(limit), \(other)) is \(value)")
+        }
+        if extents.updateValue(value, forKey: declaration.name) == nil { isDone = false }
+      }
+      if isDone { return }
+    }
+  }
+
+  /// - Returns: -1 for the extent of a set, which the op decides.
   private func shape(of value: Value, _ extents: [String: Int], _ location: SourceRange?) throws -> [Int] {
     try value.type.shape.map { dim in
       switch dim {
       case .fixed(let extent): return extent
       case .named(let name):
-        guard let extent = extents[name] else {
-          throw DiagnosticError(
-            "unbound-dim", "no argument gives '\(name)' of '%\(value.name)' an extent", at: location)
-        }
-        return extent
+        if value.isSet { return -1 }
+        if let extent = extents[name] { return extent }
+        throw DiagnosticError("unbound-dim", "no argument gives '\(name)' of '%\(value.name)' an extent", at: location)
       }
     }
   }
@@ -262,4 +298,9 @@ public final class Interpreter {
   private static func unknownOp(_ operation: Operation) -> DiagnosticError {
     DiagnosticError("unknown-op", "the interpreter does not know the op '\(operation.name)'", at: operation.location)
   }
+}
+
+extension Value {
+  /// i32[S] or i32[KV, S]: positions, as many as were chosen.
+  var isSet: Bool { isSequenceValue && type.element == .i32 }
 }

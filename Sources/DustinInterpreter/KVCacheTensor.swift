@@ -39,6 +39,9 @@ public final class KVCacheTensor {
   public var width: Int { heads * dim }
   /// The version that may be used.
   public var current: Cache { Cache(storage: self, version: version) }
+  /// The version that may be used, with only its first positions committed: what a function sees that reads behind
+  /// speculated rows. Nothing can be appended to it.
+  public func current(upTo length: Int) -> Cache { Cache(storage: self, version: version, limit: length) }
 
   /// Sets rows `length` … `length + count - 1`, rounded to the element type; whatever was in flight is gone.
   func append(_ values: UnsafePointer<Float>, count: Int) {
@@ -95,7 +98,43 @@ public final class KVCacheTensor {
 public struct Cache {
   public let storage: KVCacheTensor
   public let version: Int
+  /// Fewer committed positions than the storage has; nil for all of them.
+  let limit: Int?
+  /// What a gathered view shows, i32[S] or i32[KV, S]; nil for a whole cache.
+  public let positions: Tensor?
+
+  init(storage: KVCacheTensor, version: Int, limit: Int? = nil, positions: Tensor? = nil) {
+    self.storage = storage
+    self.version = version
+    self.limit = limit
+    self.positions = positions
+  }
 
   /// True when a later append has overwritten this version.
   public var isStale: Bool { version != storage.version }
+  /// Committed positions.
+  public var length: Int { min(limit ?? .max, storage.length) }
+
+  /// The same numbers seen through a set.
+  func gathered(_ positions: Tensor) -> Cache {
+    Cache(storage: storage, version: version, limit: limit, positions: positions)
+  }
+
+  /// What a view shows, [S, KV, D], zeros where a KV head has fewer positions; of a whole cache the rows in flight.
+  func rows() throws -> Tensor {
+    guard let positions else { return try storage.tensor(storage.length..<storage.written) }
+    let (count, heads, dim) = (positions.shape.last ?? 0, storage.heads, storage.dim)
+    var floats = [Float](repeating: 0, count: count * storage.width)
+    for head in 0..<heads {
+      let plane = positions.shape.count == 2 ? head * count : 0
+      for index in 0..<count {
+        let position = Int(positions.ints[plane + index])
+        guard 0..<storage.written ~= position else { continue }
+        let start = (position * heads + head) * dim
+        floats.replaceSubrange(
+          (index * heads + head) * dim..<(index * heads + head + 1) * dim, with: storage.rows[start..<start + dim])
+      }
+    }
+    return Tensor(storage.element, [count, heads, dim], rounding: floats)
+  }
 }

@@ -5,7 +5,8 @@ import DustinSupport
 public struct OpEvaluation {
   public let operation: Operation
   let values: [Interpreter.Argument]
-  /// The shapes of the results; a cache's first extent is its committed length.
+  /// The shapes of the results; a cache's first extent is its committed length, and a set's extent is -1 when the op
+  /// decides it.
   public let resultShapes: [[Int]]
 
   public var attributes: AttributeList { operation.attributes }
@@ -18,8 +19,20 @@ public struct OpEvaluation {
     return tensor
   }
 
-  /// The value of an operand group, which must be a cache that no append has overwritten.
+  /// The value of an operand group, which must be a whole cache that no append has overwritten.
   public func cache(_ group: String, _ index: Int) throws -> KVCacheTensor {
+    let cache = try cacheVersion(group, index)
+    guard cache.positions == nil else {
+      throw error("'\(operation.name)' needs a whole cache in its group '\(group)', not gathered positions")
+    }
+    guard cache.length == cache.storage.length else {
+      throw error("'\(operation.name)' cannot work behind speculated rows, only read what is committed before them")
+    }
+    return cache.storage
+  }
+
+  /// The value of an operand group, which must be a cache or a view of one that no append has overwritten.
+  public func cacheVersion(_ group: String, _ index: Int) throws -> Cache {
     guard case .cache(let cache) = try value(group, index) else {
       throw error("'\(operation.name)' needs a cache in its group '\(group)'")
     }
@@ -27,7 +40,7 @@ public struct OpEvaluation {
       throw error(
         "'\(operation.name)' reads a version of a cache that an append has replaced; caches are used linearly")
     }
-    return cache.storage
+    return cache
   }
 
   public func tensors(_ group: String) throws -> [Tensor] {
@@ -37,7 +50,7 @@ public struct OpEvaluation {
   /// A float result in its element type; `fill` gets zeroless memory for all its numbers.
   func floatResult(_ index: Int = 0, _ fill: (UnsafeMutablePointer<Float>) throws -> Void) rethrows -> Tensor {
     let shape = resultShapes[index]
-    let count = shape.reduce(1, *)
+    let count = shape.reduce(1) { $0 * max(0, $1) }
     let floats = try [Float](unsafeUninitializedCapacity: max(1, count)) { buffer, filled in
       if let base = buffer.baseAddress, count > 0 { try fill(base) }
       filled = count

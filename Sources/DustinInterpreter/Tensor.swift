@@ -50,6 +50,51 @@ public struct Tensor: Sendable, Equatable {
   /// The same numbers under another shape of the same count.
   func reshaped(_ shape: [Int]) -> Tensor { Tensor(element: element, shape: shape, storage: storage) }
 
+  /// Some rows of it. Throws when it has fewer.
+  public func rows(_ range: Range<Int>) throws -> Tensor {
+    guard !shape.isEmpty, range.lowerBound >= 0, range.upperBound <= rows else {
+      throw DiagnosticError("tensor-range", "there are no rows \(range) in \(typeDescription)")
+    }
+    let part = range.lowerBound * width..<range.upperBound * width
+    let shape = [range.count] + shape.dropFirst()
+    return switch storage {
+    case .floats(let values): Tensor(element: element, shape: shape, storage: .floats(Array(values[part])))
+    case .ints(let values): Tensor(element: element, shape: shape, storage: .ints(Array(values[part])))
+    }
+  }
+
+  /// The rows of another tensor behind its own. Throws when they differ in type.
+  public func joined(_ other: Tensor) throws -> Tensor {
+    guard other.element == element, !shape.isEmpty, other.shape.dropFirst() == shape.dropFirst() else {
+      throw DiagnosticError("tensor-shape", "rows of \(other.typeDescription) cannot follow \(typeDescription)")
+    }
+    let shape = [rows + other.rows] + shape.dropFirst()
+    return element == .i32
+      ? Tensor(element: element, shape: shape, storage: .ints(ints + other.ints))
+      : Tensor(element: element, shape: shape, storage: .floats(floats + other.floats))
+  }
+
+  /// A signal, [L] or [KV, L], cut to its first positions.
+  func columns(upTo count: Int) throws -> Tensor {
+    let width = shape.last ?? 0
+    guard count < width else { return self }
+    let planes = width == 0 ? 0 : self.count / width
+    return try Tensor(
+      element, shape.dropLast() + [count], (0..<planes).flatMap { floats[$0 * width..<$0 * width + count] })
+  }
+
+  /// A set, [S] or [KV, S], without the positions from `end` on; a plane that then has fewer than another ends in -1.
+  func positions(below end: Int) throws -> Tensor {
+    let width = shape.last ?? 0
+    let planeCount = width == 0 ? 0 : count / width
+    let planes = (0..<planeCount).map { plane in
+      ints[plane * width..<(plane + 1) * width].filter { 0..<end ~= Int($0) }
+    }
+    let longest = planes.map(\.count).max() ?? 0
+    return try Tensor(
+      shape.dropLast() + [longest], ints: planes.flatMap { $0 + [Int32](repeating: -1, count: longest - $0.count) })
+  }
+
   /// Empty for an i32 tensor.
   public var floats: [Float] {
     if case .floats(let values) = storage { values } else { [] }

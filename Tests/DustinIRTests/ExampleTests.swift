@@ -10,7 +10,7 @@ final class ExampleTests: XCTestCase {
     "x": "f32[T, 64]", "a": "f32[T, 64]", "b": "f32[T, 64]", "ids": "i32[T]", "pos": "i32[T]", "q": "f32[T, 4, 16]",
     "k": "f32[T, 2, 16]", "v": "f32[T, 2, 16]", "kc": "f32[L, 2, 16] {role = cache}",
     "vc": "f32[L, 2, 16] {role = cache}", "kc1": "f32[L, 2, 16] {role = cache}",
-    "vc1": "f32[L, 2, 16] {role = cache}",
+    "vc1": "f32[L, 2, 16] {role = cache}", "s": "f32[L] {role = round}", "i": "i32[S] {role = round}",
   ]
   private static let special: [String: [String: String]] = [
     "rope": ["x": "f32[T, 4, 16]"], "rope_append": ["x": "f32[T, 128]"],
@@ -40,6 +40,7 @@ final class ExampleTests: XCTestCase {
 
       dim T <= 8
       dim L <= 64
+      dim S = min(512, L)
 
       \(globals)
 

@@ -20,7 +20,8 @@ final class FuzzTests: XCTestCase {
   func testMutatedTexts() throws {
     var random = SplitMix(state: 20_260_101)
     let seeds =
-      [Texts.tensor, Texts.kernel, Texts.planned] + OpRegistry.standard.definitions.map(ExampleTests.module)
+      [Texts.tensor, Texts.kernel, Texts.planned, Texts.sparse]
+      + OpRegistry.standard.definitions.map(ExampleTests.module)
     let seedBytes = seeds.map { Array($0.utf8) }
     var read = 0
     var verified = 0

@@ -12,6 +12,12 @@ final class RoundTripTests: XCTestCase {
   func testTensorStage() throws { try check(Texts.tensor) }
   func testKernelStage() throws { try check(Texts.kernel) }
   func testPlannedStage() throws { try check(Texts.planned) }
+  func testSignalsSetsAndReaders() throws {
+    try check(Texts.sparse)
+    let module = try ModuleParser.parseVerified(SourceBuffer(name: "sparse.dust", text: Texts.sparse))
+    XCTAssertEqual(module.copy().text(), Texts.sparse)
+    XCTAssertEqual(module.function("select")?.argumentRoles.prefix(3), [.rows, .row, .round])
+  }
 
   /// The module on the page that describes the language.
   func testLanguagePage() throws {
@@ -121,6 +127,42 @@ enum Texts {
 
     func @empty() -> () {fidelity = approximate("sparsify-verify"), numerics = f32} {
       return
+    }
+
+    """
+
+  /// One round's functions: signals from kept rows, sets from signals, attention through sets.
+  static let sparse = """
+    dustin 1
+    stage tensor {kv_layout = both, refresh = 2, dense_every = 20, observe = 32, preset = "dustin{budget=64}"}
+
+    dim T <= 512
+    dim L <= 4096
+    dim S = min(64, L)
+    dim B <= 128
+
+    func @verify(%q: f32[T, 4, 16], %k: f32[T, 2, 16], %set: i32[S] {role = round}, %blocks: i32[2, B] \
+    {role = static}, %kc: f32[L, 2, 16] {role = cache}, %vc: f32[L, 2, 16] {role = cache}) -> (f32[T, 4, 16], \
+    f32[T, 4, 16] {role = rows}, f32[T, 4, 16] {role = row}, f32[L, 2, 16] {role = cache}, f32[L, 2, 16] \
+    {role = cache}) {fidelity = approximate("sparsify-verify")} {
+      %kc1, %vc1 = append %k, %k, cache(%kc, %vc) : f32[L, 2, 16], f32[L, 2, 16]
+      %ks, %vs = gather %set, cache(%kc1, %vc1) : f32[S, 2, 16], f32[S, 2, 16]
+      %a = attend %q, cache(%ks, %vs), tail(%kc1, %vc1), after(%set) {role = verify, scale = 0.25} : f32[T, 4, 16]
+      %kb, %vb = gather %blocks, cache(%kc1, %vc1) : f32[B, 2, 16], f32[B, 2, 16]
+      %history.1 = attend %a, cache(%kb, %vb), tail(%kc1, %vc1), after(%blocks) {scale = 0.25} : f32[T, 4, 16]
+      %history.2 = add %a, %history.1 : f32[T, 4, 16]
+      return %a, %history.1, %history.2, %kc1, %vc1
+    }
+
+    func @select(%history.1: f32[T, 4, 16] {role = rows}, %history.2: f32[T, 4, 16] {role = row}, %look: f32[L] \
+    {role = round}, %kc: f32[L, 2, 16] {role = cache}, %vc: f32[L, 2, 16] {role = cache}) -> (i32[S] \
+    {role = round}, i32[2, B] {role = static}) {fidelity = exact} {
+      %s = score %history.1, cache(%kc) {heads = [0, 3], scale = 0.25, take = ends, reduce = max} : f32[L]
+      %s1 = score %history.2, cache(%kc), onto(%s) {scale = 0.25, pool = 5} : f32[L]
+      %set = select %look, %s1, cache(%kc) {budget = 64, quotas = [20]} : i32[S]
+      %p = score %history.2, cache(%kc) {scale = 0.25, bound = 16} : f32[2, L]
+      %blocks = select %p {budget = 128, sink = 0, recent = 1, cover = 0.9, granularity = 16} : i32[2, B]
+      return %set, %blocks
     }
 
     """

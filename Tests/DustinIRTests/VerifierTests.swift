@@ -128,6 +128,14 @@ enum BuiltModules {
         }
       ),
       (
+        "module-attribute",
+        {
+          let (module, _, _) = base()
+          module.attributes["refresh"] = .int(0)
+          return module
+        }
+      ),
+      (
         "bad-name",
         {
           let (module, _, _) = base()
@@ -276,7 +284,7 @@ final class VerifierTests: XCTestCase {
   }
 
   func testGoodModulesPass() throws {
-    for text in [Texts.tensor, Texts.kernel, Texts.planned] {
+    for text in [Texts.tensor, Texts.kernel, Texts.planned, Texts.sparse] {
       let module = try ModuleParser.parseVerified(SourceBuffer(name: "good.dust", text: text))
       XCTAssertEqual(Verifier.diagnostics(for: module).map { $0.rendered() }, [])
     }

@@ -6,7 +6,8 @@ extension OpDefinition {
     meaning: """
       rows: all, the last one, or the first and the last one (`take`); heads: `heads`, query head h reads KV head h / (H / KV)
       p[r, h, j] = softmax over j < L of scale * sum_d q[r, h, d] * k[j, d]
-      with `bound` = b: p[r, h, j] = scale * sum_d max(q_d * max_i k[i, d], q_d * min_i k[i, d]), i over j's block of b positions
+      with `bound` = b: p[r, h, j] = scale * sum_d max(q_d * max_i k[i, d], q_d * min_i k[i, d]), i over the committed
+      positions of j's block of b; the blocks start at multiples of b
       s[j] = mean (`reduce` = max: maximum) over rows and heads of p[r, h, j]; a result f32[KV, L] keeps the heads of each
       KV head apart; s += onto (reduce = max: the greater one); then s[j] = max of s[j'] over |j' - j| <= pool / 2
       """,
@@ -29,7 +30,7 @@ extension OpDefinition {
     let q = only(op)
     let cache = only(op, "cache")
     try rule(q.rank == 3, "q must be [T, H, D], not \(q)")
-    try rule(cache.rank == 3, "a cache must be [L, KV, D], not \(cache)")
+    try rule(cache.rank == 3 && cache.shape[0].fixedValue == nil, "a cache must be [L, KV, D], not \(cache)")
     try rule(q.element == cache.element, "q is \(q.element.rawValue), the cache \(cache.element.rawValue)")
     try rule(q.shape[2] == cache.shape[2], "heads of \(q.shape[2]) do not fit the cache \(cache)")
     let heads = try fixed(q.shape[1], "the heads of \(q)")
@@ -66,10 +67,14 @@ extension OpDefinition {
     name: "select", summary: "A set: positions chosen by quotas over signals, first and recent ones always.",
     meaning: """
       V = the first `sink` and the last `recent` committed positions; then for each signal in order: the greatest ones not in V,
-      as many as its quota, the last signal as many as `budget` leaves; equal scores: lower positions first
-      `cover` = p: a signal stops before its quota once the chosen scores reach p of the sum of all
-      `granularity` = g: positions are chosen as whole blocks of g by their greatest score, quotas in positions, rounded down
+      as many as its quota, the last signal as many as `budget` leaves
+      order: IEEE totalOrder, so -0 < 0 < inf < nan (without a sign); equal scores: lower positions first
+      `cover` = p < 1: a signal stops before its quota once its sum over V reaches p of its sum over all positions
+      `granularity` = g: V is whole blocks of g, those that hold one of the first or the recent positions, then the greatest by
+      their greatest score; budget and quotas count g positions a block and are rounded down to blocks; the last block may be short
+      equal shares: of what `sink` and `recent` leave, where with blocks each is rounded up to blocks and one block more is taken off
       i = V ascending, at most `budget` positions; the last committed position is always the last of them
+      a set per KV head: every plane from its plane of the signals; a plane with fewer positions than S ends in -1
       """,
     operandGroups: [
       OperandGroupSpec("", 0...4, "signals: f32[L] each, or f32[KV, L] for a set per KV head"),
@@ -108,20 +113,32 @@ extension OpDefinition {
     try rule(cover > 0 && cover <= 1, "'cover' must be above 0 and at most 1, not \(cover)")
     for signal in signals {
       try rule(signal == signals[0], "the signals differ: \(signals[0]) and \(signal)")
-      try rule(signal.element == .f32 && 1...2 ~= signal.rank, "a signal must be f32[L] or f32[KV, L], not \(signal)")
+      try rule(SequenceRules.isSignal(signal), "a signal must be f32[L] or f32[KV, L], not \(signal)")
     }
-    try rule(!signals.isEmpty || op[group: "cache"].count == 1, "without signals a cache must say which positions are meant")
-    guard let type = written.first, case .named = type.shape.last, type.element == .i32 else {
+    try rule(
+      !signals.isEmpty || op[group: "cache"].count == 1, "without signals a cache must say which positions are meant")
+    guard let type = written.first, SequenceRules.isSet(type) else {
       throw TypeRuleError("the set must be i32[S] with a dim S, or i32[KV, S]")
     }
+    let cache = op[group: "cache"].first?.type.shape.first
+    for length in [signals.first?.shape.last, cache] where length == type.shape.last {
+      throw TypeRuleError(
+        "the set needs a dim of its own, not \(type.shape.last?.description ?? "that") of the positions")
+    }
+    if let cache, let length = signals.first?.shape.last {
+      try rule(cache == length, "the signals have \(length) positions, the cache \(cache)")
+    }
     let planes = signals.first.map { Array($0.shape.dropLast()) } ?? []
-    try rule(Array(type.shape.dropLast()) == planes, "a set of \(signals.first.map(\.description) ?? "no signal") cannot be \(type)")
+    try rule(
+      Array(type.shape.dropLast()) == planes,
+      "a set of \(signals.first.map(\.description) ?? "no signal") cannot be \(type)")
     return [type]
   }
 
   public static let gather = OpDefinition(
     name: "gather", summary: "The keys and values of a set's positions, as attention reads them in the cache's place.",
-    meaning: "ks[n, h, :] = kc[i[n], h, :], vs likewise; with a set per KV head: kc[i[h, n], h, :]. A view: nothing is written.",
+    meaning:
+      "ks[n, h, :] = kc[i[n], h, :], vs likewise; with a set per KV head: kc[i[h, n], h, :]. A view: nothing is written.",
     operandGroups: [
       OperandGroupSpec("", 1...1, "i: i32[S] or i32[KV, S]"),
       OperandGroupSpec("cache", 2...2, "kc, vc: [L, KV, D]"),
@@ -132,13 +149,12 @@ extension OpDefinition {
     let index = only(op)
     let caches = op[group: "cache"].map(\.type)
     try rule(caches[0] == caches[1] && caches[0].rank == 3, "the caches must be two [L, KV, D] of one type")
-    try rule(index.element == .i32 && 1...2 ~= index.rank, "the set must be i32[S] or i32[KV, S], not \(index)")
+    try rule(SequenceRules.isSet(index), "the set must be i32[S] or i32[KV, S] with a dim S, not \(index)")
     if index.rank == 2 {
       try rule(index.shape[0] == caches[0].shape[1], "a set of \(index.shape[0]) KV heads does not fit \(caches[0])")
     }
-    guard let extent = index.shape.last, case .named = extent else {
-      throw TypeRuleError("the set's extent must be a dim, not \(index)")
-    }
+    let extent = index.shape[index.rank - 1]
+    try rule(extent != caches[0].shape[0], "the set needs a dim of its own, not \(extent) of the positions")
     return caches.map { TensorType($0.element, [extent] + $0.shape.dropFirst()) }
   }
 }

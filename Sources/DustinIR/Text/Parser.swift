@@ -262,7 +262,12 @@ extension Parser {
       parser.module.stage = try parser.keyword(Stage.self, "stage")
       parser.stageIsKnown = true
       if parser.kind == .leftBrace {
-        for entry in try parser.parseAttributes() { parser.module.attributes[entry.key] = entry.value }
+        for entry in try parser.parseAttributes() {
+          if let message = SequenceRules.moduleAttributeProblem(entry.key, entry.value) {
+            parser.report("module-attribute", message, at: entry.valueRange)
+          }
+          parser.module.attributes[entry.key] = entry.value
+        }
       }
     }
   }
@@ -323,13 +328,16 @@ extension Parser {
     dimBounds[name] = DimRules.largestBound
     let rule: DimDeclaration.Rule
     if accept(.lessEqual) {
-      rule = .bounded(try parseBound())
+      let bound = try parseBound()
+      rule = .bounded(bound)
+      dimBounds[name] = bound
     } else {
       try expect(.equal, "'<= bound' or '= min(number, dim)'")
       guard word == "min" else { throw expected("'min(number, dim)'") }
       advance()
       try expect(.leftParen)
       let limit = try parseBound()
+      dimBounds[name] = limit
       try expect(.comma)
       guard let other = word else { throw expected("the name of a dim") }
       dimRanges.append(range(token))

@@ -9,6 +9,8 @@ struct FunctionVerifier {
   private var visible: Set<Value> = []
   /// Cache versions that have been appended to, and the op that did it: their slots hold the next version now.
   private var overwritten: [Value: String] = [:]
+  /// What gathered views show.
+  private var sources: [Value: Value] = [:]
   /// The whole function is shown once, below its first error without a place.
   private var hasShownFunction = false
   private lazy var lines = function.lines()
@@ -74,6 +76,8 @@ struct FunctionVerifier {
         report(id, "the argument \(show(argument)): \(message)")
       } else if role == .cache {
         checkCacheType(argument)
+      } else if let (isType, message) = SequenceRules.roleProblem(argument, role) {
+        report(isType ? "sequence-type" : "argument-role", "the argument \(show(argument)) \(message)")
       }
     }
   }
@@ -95,12 +99,16 @@ struct FunctionVerifier {
     for (value, role) in zip(function.returns, function.returnRoles) {
       if let (id, message) = accessProblem(value) {
         report(id, "return: \(message)")
+      } else if let source = sources[value] {
+        report("return-role", "\(show(value)) is a view of \(show(source)): only attention can read it")
       } else if let op = overwritten[value] {
         report("cache-order", "\(show(value)) is returned although '\(op)' has written its next version")
       } else if role == .cache, !value.isCache {
         report("return-role", "\(show(value)) is returned with role cache but is no cache")
       } else if role != .cache, value.isCache {
         report("return-role", "the cache \(show(value)) must be returned with role cache")
+      } else if let (isType, message) = SequenceRules.roleProblem(value, role) {
+        report(isType ? "sequence-type" : "return-role", "\(show(value)) \(message)")
       }
     }
   }
@@ -145,6 +153,7 @@ struct FunctionVerifier {
     // The rules below read operands, attributes and types without asking whether they are there.
     if diagnostics.count == errorsBefore {
       checkTypes(operation, index)
+      if diagnostics.count == errorsBefore { checkSequenceValues(operation, index) }
       checkCaches(operation, index)
       if stage == .planned { checkPlaces(operation, index) }
     }
@@ -170,28 +179,54 @@ struct FunctionVerifier {
     }
   }
 
-  /// A version may be read until it is appended to: the next version lies in the same memory.
+  /// A version may be read until it is appended to: the next version lies in the same memory. So may a view of it.
   private mutating func checkCaches(_ operation: Operation, _ index: Int) {
-    let caches = operation[group: "cache"]
     let appends = operation.resultCacheStart != nil
-    for value in caches {
-      if appends, !value.isCache {
+    let takesViews = operation.name == "attend"
+    for value in operation[group: "cache"] {
+      if let source = sources[value], !takesViews {
+        report(
+          "cache-role", "\(show(value)) is a view of \(show(source)): only attention can read it", operation, index)
+      } else if !value.isCache {
         report(
           "cache-role", "\(show(value)) must be an argument with role cache or a later version of one", operation, index
         )
-      } else if let op = overwritten[value] {
-        report(
-          "cache-order",
-          "\(show(value)) is \(appends ? "appended to" : "read") although '\(op)' has written its next version",
-          operation,
-          index)
+      } else if let op = overwritten[sources[value] ?? value] {
+        report("cache-order", staleness(value, op, appends ? "appended to" : "read"), operation, index)
       }
       if appends { overwritten[value] = operation.name }
     }
-    for group in operation.groups where group.label != "cache" {
+    for value in operation[group: "tail"] where value.isCache {
+      guard let op = overwritten[value], !operation[group: "cache"].contains(where: { sources[$0] == value }) else {
+        continue
+      }
+      report("cache-order", staleness(value, op, "read"), operation, index)
+    }
+    for group in operation.groups where group.label != "cache" && !(group.label == "tail" && takesViews) {
       for value in group.values where value.isCache {
         report("cache-role", "the cache \(show(value)) may stand in the group 'cache' only", operation, index)
       }
+    }
+    if operation.name == "gather" {
+      for (view, source) in zip(operation.results, operation[group: "cache"]) { sources[view] = source }
+    }
+  }
+
+  private func staleness(_ value: Value, _ op: String, _ what: String) -> String {
+    if let source = sources[value] {
+      return "\(show(value)) is \(what) although '\(op)' has written the next version of \(show(source))"
+    }
+    return "\(show(value)) is \(what) although '\(op)' has written its next version"
+  }
+
+  private mutating func checkSequenceValues(_ operation: Operation, _ index: Int) {
+    if let value = SequenceRules.misplacedValue(operation) {
+      report(
+        "sequence-value", "\(show(value)) is \(value.type), which lies with the sequence: the op works on rows",
+        operation, index)
+    }
+    if operation.name == "select", let message = SequenceRules.setProblem(operation, context.module) {
+      report("set-bound", message, operation, index)
     }
   }
 

@@ -21,11 +21,19 @@ public struct Verifier {
   static func functionDiagnostics(for module: Module, except skipped: Set<Int>) -> [Diagnostic] {
     var context = ModuleContext(module)
     var diagnostics: [Diagnostic] = []
+    var passed = SequenceRules.Passed()
     for (index, function) in module.functions.enumerated() where !skipped.contains(index) {
       var verifier = FunctionVerifier(function, context)
       verifier.check()
       context = verifier.context
       diagnostics += verifier.diagnostics
+      let values =
+        Array(zip(function.arguments, function.argumentRoles)) + Array(zip(function.returns, function.returnRoles))
+      for (value, role) in values {
+        guard let message = passed.problem(value, role, in: function) else { continue }
+        let title = Lexical.symbol(function.name)
+        diagnostics.append(Diagnostic("passed-value", "in '\(title)': \(message)", at: function.location))
+      }
     }
     return diagnostics
   }
@@ -74,6 +82,8 @@ struct ModuleContext {
     for entry in module.attributes.entries {
       if let message = AttributeRules.unwritable(entry.key, entry.value) {
         diagnostics.append(Diagnostic("bad-name", message))
+      } else if let message = SequenceRules.moduleAttributeProblem(entry.key, entry.value) {
+        diagnostics.append(Diagnostic("module-attribute", message))
       }
     }
     diagnostics += dimDiagnostics()

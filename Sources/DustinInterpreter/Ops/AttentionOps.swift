@@ -5,7 +5,7 @@ import DustinSupport
   import Glibc
 #endif
 
-// rope, append, rope_append, attend.
+// rope, append, rope_append.
 
 /// Rotates `heads` heads of `dim` numbers, which lie side by side, by one position.
 private func rotate(
@@ -102,109 +102,5 @@ extension OpEvaluation {
       throw error("the cache is full: \(cache.length) positions and \(rows) more exceed its \(cache.capacity)")
     }
     return caches
-  }
-
-  func attend() throws -> [Interpreter.Argument] {
-    let q = try tensor()
-    let keys = try cache("cache", 0)
-    let values = try cache("cache", 1)
-    let (rows, heads, dim) = (q.shape[0], q.shape[1], q.shape[2])
-    guard keys.heads > 0, heads % keys.heads == 0, keys.dim == dim, values.heads == keys.heads, values.dim == dim else {
-      throw error("\(heads) query heads of \(dim) do not fit the caches")
-    }
-    guard keys.length == values.length, keys.length + rows <= min(keys.written, values.written) else {
-      throw error("'attend' reads \(rows) rows behind position \(keys.length), but they have not been appended")
-    }
-    let attention = Attention(
-      length: keys.length, heads: heads, group: heads / keys.heads, dim: dim,
-      scale: Float(attributes.float("scale") ?? 1), roundsProbabilities: attributes.word("probs") == "bf16")
-    return [
-      .tensor(
-        floatResult { y in
-          q.withFloats { q in
-            keys.rows.withUnsafeBufferPointer { k in
-              values.rows.withUnsafeBufferPointer { v in
-                guard let k = k.baseAddress, let v = v.baseAddress else { return }
-                attention.run(q, k, v, y, rows: rows)
-              }
-            }
-          }
-        })
-    ]
-  }
-}
-
-/// Causal attention by whole rows of scores: for a head and a block of query rows, S = scale * Q K^T, P = exp(S - max),
-/// Y = P V / sum(P). Every query row is [heads][dim], every position of the cache [heads / group][dim].
-private struct Attention {
-  let length: Int
-  let heads: Int
-  let group: Int
-  let dim: Int
-  let scale: Float
-  let roundsProbabilities: Bool
-
-  func run(
-    _ q: UnsafePointer<Float>, _ k: UnsafePointer<Float>, _ v: UnsafePointer<Float>, _ y: UnsafeMutablePointer<Float>,
-    rows: Int
-  ) {
-    // The scores of a block stay below 4 MB, so that they are still in a cache when the softmax reads them.
-    let block = max(8, min(128, (1 << 20) / (length + rows)))
-    let blocks = (rows + block - 1) / block
-    parallelFor(heads * blocks) { task in
-      let (head, start) = (task / blocks, task % blocks * block)
-      runBlock(q, k, v, y, head: head, rows: start..<min(rows, start + block))
-    }
-  }
-
-  private func runBlock(
-    _ q: UnsafePointer<Float>, _ k: UnsafePointer<Float>, _ v: UnsafePointer<Float>, _ y: UnsafeMutablePointer<Float>,
-    head: Int, rows: Range<Int>
-  ) {
-    let keys = length + rows.upperBound
-    let (rowStride, keyStride) = (heads * dim, heads / group * dim)
-    let qRow = q + rows.lowerBound * rowStride + head * dim
-    let yRow = y + rows.lowerBound * rowStride + head * dim
-    let keyOffset = head / group * dim
-    withUnsafeTemporaryAllocation(of: Float.self, capacity: rows.count * keys) { scores in
-      guard let scores = scores.baseAddress else { return }
-      sgemm(
-        rows.count, keys, dim, alpha: scale, qRow, rowStride, k + keyOffset, keyStride, transposed: true, scores, keys)
-      withUnsafeTemporaryAllocation(of: Double.self, capacity: rows.count) { sums in
-        for row in 0..<rows.count {
-          sums[row] = softmaxRow(scores + row * keys, visible: length + rows.lowerBound + row + 1, of: keys)
-        }
-        sgemm(
-          rows.count, dim, keys, scores, keys, v + keyOffset, keyStride, transposed: false, yRow, rowStride)
-        for row in 0..<rows.count {
-          let factor = Float(1 / sums[row])
-          for index in 0..<dim { yRow[row * rowStride + index] *= factor }
-        }
-      }
-    }
-  }
-
-  /// s becomes exp(s - max) over the visible positions and zero behind them; returns the sum before rounding.
-  private func softmaxRow(_ s: UnsafeMutablePointer<Float>, visible: Int, of count: Int) -> Double {
-    var maximum = s[0]
-    var index = 1
-    while index < visible {
-      if s[index] > maximum { maximum = s[index] }
-      index += 1
-    }
-    var sum = 0.0
-    index = 0
-    while index < visible {
-      let p = expf(s[index] - maximum)
-      sum += Double(p)
-      s[index] = p
-      index += 1
-    }
-    if roundsProbabilities { round(s, visible, to: .bf16) }
-    while index < count {
-      s[index] = 0
-      index += 1
-    }
-    return sum
   }
 }
