@@ -10,7 +10,7 @@ extension Engine {
   }
 
   /// Feeds prompts in tiles of the function's `maxRows`, one sequence after the other, a tile taking the end of one and
-  /// the start of the next. Commits as it goes.
+  /// the start of the next. Commits as it goes, and leaves the last row of each sequence for the functions that take it.
   ///
   /// - Parameters:
   ///   - progress: Called after each tile with the tokens done and in all.
@@ -21,6 +21,9 @@ extension Engine {
   ) throws -> Prefilled {
     let function = try model.function(name)
     let total = rows.reduce(0) { $0 + $1.tokens.count }
+    guard function.ids != nil, rows.allSatisfy({ $0.length == nil }) else {
+      throw DiagnosticError("step", "a prefill needs a function of tokens, and feeds them behind all positions")
+    }
     if wantLogits { _ = try function.result("logits") }
     // All errors of the caller first: a cache must not be half full because a later prompt is too long.
     try check(rows, for: function)
@@ -40,6 +43,10 @@ extension Engine {
       let step = try self.step(name, shares)
       for (place, piece) in tile.enumerated() {
         let share = rows[piece.sequence]
+        // However the prompt was cut into tiles, its last row is what later functions get.
+        if piece.rows.upperBound == share.tokens.count {
+          try step.keep(sequence: place, rows: piece.rows.count - 1..<piece.rows.count)
+        }
         try share.cache.commit(piece.rows.count)
         done += piece.rows.count
         if wantLogits, piece.rows.upperBound == share.tokens.count {

@@ -7,21 +7,30 @@ import DustinSupport
   import Musl
 #endif
 
-/// One sequence's share of a step: tokens that go to the positions behind the committed ones of its cache.
+/// One sequence's share of a step: tokens that go to the positions behind the committed ones of its cache, or, for a
+/// function without token ids, the rows that earlier steps left with the cache.
 public struct StepRows {
   public var cache: KVCache
+  /// Empty for a function without token ids.
   public var tokens: ArraySlice<Int32>
+  /// Committed positions that the step sees, and behind which its rows go; nil: all of the cache's. Rows behind fewer
+  /// are written over committed ones.
+  public var length: Int?
 
-  public init(_ cache: KVCache, _ tokens: ArraySlice<Int32>) {
+  public init(_ cache: KVCache, _ tokens: ArraySlice<Int32>, length: Int? = nil) {
     self.cache = cache
     self.tokens = tokens
+    self.length = length
   }
 
-  public init(_ cache: KVCache, _ tokens: [Int32]) { self.init(cache, tokens[...]) }
+  public init(_ cache: KVCache, _ tokens: [Int32] = [], length: Int? = nil) {
+    self.init(cache, tokens[...], length: length)
+  }
+
+  var start: Int { length ?? cache.length }
 }
 
-/// Bytes of KV cache that steps read, from the regions of the program and the lengths of the sequences: every row of a
-/// sequence shares one read.
+/// Bytes of KV cache that steps read, as the functions state it: every row of a sequence shares one read.
 public struct CacheTraffic: Sendable, Equatable {
   public var bytesRead = 0
   /// What the same steps read if every function reads all positions.
@@ -34,6 +43,24 @@ public struct CacheTraffic: Sendable, Equatable {
     difference.bytesRead = a.bytesRead - b.bytesRead
     difference.denseBytes = a.denseBytes - b.denseBytes
     return difference
+  }
+
+  /// One sequence's share of a step that has run. Figures only: they may wrap, but never trap.
+  mutating func add(
+    _ function: CompiledFunction, _ cache: KVCache, _ share: dustin_sequence, _ program: Program
+  ) {
+    let reads = function.reads
+    let end = Int(share.length) + (function.ids == nil ? 0 : Int(share.rows))
+    bytesRead &+= reads.perPosition &* end
+    denseBytes &+= reads.densePerPosition &* end
+    for selected in reads.perSelected {
+      let planes = program.sequenceValues[selected.set].planes
+      let positions = (0..<planes).reduce(0) { sum, plane in
+        let set = cache.positions(ofSet: selected.set, plane: plane)
+        return sum + set.count + max(0, end - 1 - Int(set.last ?? -1))
+      }
+      bytesRead &+= selected.bytes &* positions / planes
+    }
   }
 }
 
@@ -81,23 +108,23 @@ public final class Engine {
   /// - Returns: The results, valid until the engine's next call.
   /// - Throws: `DiagnosticError` with id `context` when rows do not fit behind a cache's positions, `token` for a token
   ///   that is not in the vocabulary, `function` for an unknown name.
+  ///   `rows` when rows that earlier steps should have left are missing, `step` for rows that make no step.
   public func step(_ function: String, _ rows: [StepRows]) throws -> StepResult {
     let function = try model.function(function)
-    try check(rows, for: function)
+    let counts = try check(rows, for: function)
     generation += 1
-    let starts = rows.reduce(into: [0]) { $0.append($0[$0.count - 1] + $1.tokens.count) }
-    let plan = Self.split(rows.map(\.tokens.count), maxRows: function.maxRows)
+    let starts = counts.reduce(into: [0]) { $0.append($0[$0.count - 1] + $1) }
+    let plan = Self.split(counts, maxRows: function.maxRows)
     if plan.count == 1 {
       run(function, rows, plan[0])
-      return StepResult(engine: self, function: function, starts: starts, bases: function.results.map(address))
+      return StepResult(self, function, rows, starts: starts, bases: function.results.map(address))
     }
     try makeRoom(for: function, rows: starts[rows.count], sequences: rows.count)
     for pieces in plan {
       run(function, rows, pieces)
       gather(function, pieces, starts)
     }
-    return StepResult(
-      engine: self, function: function, starts: starts, bases: gathered.map { UnsafeRawPointer($0.base) })
+    return StepResult(self, function, rows, starts: starts, bases: gathered.map { UnsafeRawPointer($0.base) })
   }
 
   // MARK: Splitting
@@ -134,10 +161,13 @@ public final class Engine {
     return steps
   }
 
-  func check(_ rows: [StepRows], for function: CompiledFunction) throws {
+  /// Rows of each sequence. Afterwards nothing can fail half-way.
+  @discardableResult
+  func check(_ rows: [StepRows], for function: CompiledFunction) throws -> [Int] {
     guard !rows.isEmpty else { throw DiagnosticError("step", "a step of '\(function.name)' needs at least one row") }
     let vocabulary = function.vocabulary
     var seen: Set<ObjectIdentifier> = []
+    var counts: [Int] = []
     for share in rows {
       guard share.cache.model === model else {
         throw DiagnosticError("step", "a cache of another model was given to '\(function.name)'")
@@ -145,18 +175,30 @@ public final class Engine {
       guard seen.insert(ObjectIdentifier(share.cache)).inserted else {
         throw DiagnosticError("step", "the same cache stands twice in a step of '\(function.name)'")
       }
-      guard !share.tokens.isEmpty else {
+      guard 0...share.cache.length ~= share.start else {
+        throw DiagnosticError(
+          "step", "a step of '\(function.name)' behind \(share.start) positions: the cache holds \(share.cache.length)")
+      }
+      let count = try function.rowCount(of: share)
+      guard count > 0 else {
         throw DiagnosticError("step", "a sequence without rows in a step of '\(function.name)'")
       }
-      guard share.tokens.count <= share.cache.free else { throw share.cache.full(by: share.tokens.count) }
+      // Rows that write nothing need no room.
+      guard function.ids == nil || count <= share.cache.limit - share.start else { throw share.cache.full(by: count) }
+      guard count <= function.maxRows || function.mayBeCut else {
+        throw DiagnosticError(
+          "step", "function '\(function.name)' takes up to \(function.maxRows) rows of a sequence, not \(count)")
+      }
       for token in share.tokens where token < 0 || Int(token) >= vocabulary {
         throw DiagnosticError("token", "token \(token) is not in the vocabulary of \(vocabulary) tokens")
       }
+      counts.append(count)
     }
-    // The scratch of the largest step this call can make; afterwards nothing can fail half-way.
-    let most = min(function.maxRows, rows.reduce(0) { $0 + $1.tokens.count })
-    let positions = rows.reduce(0) { max($0, $1.cache.length + $1.tokens.count) }
+    // The scratch of the largest step this call can make.
+    let most = min(function.maxRows, counts.reduce(0, +))
+    let positions = zip(rows, counts).reduce(0) { max($0, $1.0.start + $1.1) }
     try makePartials(bytes: function.partialBytes, rows: most, positions: positions)
+    return counts
   }
 
   private func makePartials(bytes: Int, rows: Int, positions: Int) throws {
@@ -170,22 +212,21 @@ public final class Engine {
   func run(_ function: CompiledFunction, _ rows: [StepRows], _ pieces: [Piece]) {
     sequences.removeAll(keepingCapacity: true)
     var row = 0
-    for piece in pieces {
+    for (place, piece) in pieces.enumerated() {
       let share = rows[piece.sequence]
-      let start = share.cache.length + piece.rows.lowerBound
+      let cache = share.cache
+      let start = share.start + (function.ids == nil ? 0 : piece.rows.lowerBound)
       sequences.append(
         dustin_sequence(
-          values: nil,
-          cache: share.cache.memory.base.assumingMemoryBound(to: UInt8.self), capacity: Int64(share.cache.capacity),
+          values: cache.values?.base.assumingMemoryBound(to: UInt8.self),
+          cache: cache.memory.base.assumingMemoryBound(to: UInt8.self), capacity: Int64(cache.capacity),
           row0: Int32(row), rows: Int32(piece.rows.count), length: Int32(start), reserved: 0))
+      loadKeptRows(of: cache, for: function, piece, row: row, place: place)
       for r in piece.rows {
-        store(share.tokens[share.tokens.startIndex + r], function.ids, row)
-        if let positions = function.positions { store(Int32(share.cache.length + r), positions, row) }
+        if let ids = function.ids { store(share.tokens[share.tokens.startIndex + r], ids, row) }
+        if let positions = function.positions { store(Int32(share.start + r), positions, row) }
         row += 1
       }
-      let bytes = (start + piece.rows.count) * model.program.cacheBytesPerPosition
-      traffic.bytesRead += bytes
-      traffic.denseBytes += bytes
     }
     step.pointee.arena = arena.base.assumingMemoryBound(to: UInt8.self)
     step.pointee.weights = model.weights?.assumingMemoryBound(to: UInt8.self)
@@ -211,6 +252,27 @@ public final class Engine {
           }, context: UnsafeMutableRawPointer(job))
       }
       step.pointee.sequences = nil
+    }
+    for (place, piece) in pieces.enumerated() {
+      traffic.add(function, rows[piece.sequence].cache, sequences[place], model.program)
+    }
+  }
+
+  /// Rows that earlier steps left become the rows of this one. In bounds: `check` saw that they fit, `ArenaPort` that
+  /// `maxRows` rows lie in the arena.
+  private func loadKeptRows(
+    of cache: KVCache, for function: CompiledFunction, _ piece: Piece, row: Int, place: Int
+  ) {
+    for port in function.rowArguments {
+      guard let kept = cache.keptRows[port.name] else { continue }
+      kept.bytes.withUnsafeBytes { bytes in
+        guard let base = bytes.baseAddress else { return }
+        let first = port.perSequence ? kept.count - 1 : piece.rows.lowerBound
+        for r in 0..<(port.perSequence ? 1 : piece.rows.count) {
+          let target = (port.perSequence ? place : row) + r
+          memcpy(arena.base + port.offset + target * port.rowBytes, base + (first + r) * port.width, port.width)
+        }
+      }
     }
   }
 
@@ -238,7 +300,7 @@ public final class Engine {
 
   private func gather(_ function: CompiledFunction, _ pieces: [Piece], _ starts: [Int]) {
     for (index, port) in function.results.enumerated() {
-      let width = port.count * (port.element == .bf16 ? 2 : 4)
+      let width = port.width
       var row = 0
       for (place, piece) in pieces.enumerated() {
         if port.perSequence {
@@ -254,69 +316,5 @@ public final class Engine {
         }
       }
     }
-  }
-}
-
-/// What a step left, until the engine's next call.
-public struct StepResult {
-  let engine: Engine
-  let function: CompiledFunction
-  /// Row of the call at which each sequence starts, and the end.
-  let starts: [Int]
-  /// First row of each result port.
-  let bases: [UnsafeRawPointer]
-  private let generation: Int
-
-  init(engine: Engine, function: CompiledFunction, starts: [Int], bases: [UnsafeRawPointer]) {
-    self.engine = engine
-    self.function = function
-    self.starts = starts
-    self.bases = bases
-    generation = engine.generation
-  }
-
-  /// f32[vocabulary] after a row of a sequence (numbers as in the call).
-  public func logits(sequence: Int, row: Int) throws -> UnsafeBufferPointer<Float> {
-    try floats("logits", sequence: sequence, row: row)
-  }
-
-  /// f32[vocabulary] after a sequence's last row.
-  public func lastLogits(sequence: Int) throws -> UnsafeBufferPointer<Float> {
-    try floats("logits", sequence: sequence, row: nil)
-  }
-
-  /// One row of an f32 result; `row` nil means the sequence's last one.
-  /// - Throws: `DiagnosticError` with id `port` when there is no such result, row or element type.
-  public func floats(_ name: String, sequence: Int, row: Int?) throws -> UnsafeBufferPointer<Float> {
-    let (memory, port) = try bytes(name, sequence: sequence, row: row)
-    guard port.element == .f32, let base = memory.baseAddress else {
-      throw DiagnosticError("port", "result '\(name)' of function '\(function.name)' is \(port.element), not f32")
-    }
-    return UnsafeBufferPointer(start: base.assumingMemoryBound(to: Float.self), count: port.count)
-  }
-
-  /// One row of any result as bytes.
-  public func bytes(_ name: String, sequence: Int, row: Int? = nil) throws -> UnsafeRawBufferPointer {
-    try bytes(name, sequence: sequence, row: row).memory
-  }
-
-  private func bytes(
-    _ name: String, sequence: Int, row: Int?
-  ) throws -> (memory: UnsafeRawBufferPointer, port: ArenaPort) {
-    guard generation == engine.generation else {
-      throw DiagnosticError("port", "the results of '\(function.name)' were read after the engine's next step")
-    }
-    let (index, port) = try function.result(name)
-    guard sequence >= 0, sequence < starts.count - 1 else {
-      throw DiagnosticError("port", "the step has \(starts.count - 1) sequences; there is no number \(sequence)")
-    }
-    let rows = starts[sequence + 1] - starts[sequence]
-    let row = row ?? rows - 1
-    guard 0..<rows ~= row, !port.perSequence || row == rows - 1 else {
-      throw DiagnosticError("port", "result '\(name)' of function '\(function.name)' has no row \(row) of \(rows)")
-    }
-    let place = port.perSequence ? sequence : starts[sequence] + row
-    let width = port.count * (port.element == .bf16 ? 2 : 4)
-    return (UnsafeRawBufferPointer(start: bases[index] + place * port.rowBytes, count: width), port)
   }
 }

@@ -13,7 +13,8 @@ public struct GenerationOptions: Sendable {
   public var tokenBytes: (@Sendable (Int32) -> [UInt8])?
   /// The most tokens of a sequence, prompt included; default: prompt and `maxNewTokens`.
   public var contextSize: Int?
-  /// The target's functions: prompts, and the rows of a round.
+  /// The target's functions: prompts, and the rows of a round. What a round needs besides is found by name (`select`,
+  /// `observe`, `dense`).
   public var prefillFunction = "prefill"
   public var verifyFunction = "verify"
 
@@ -116,13 +117,23 @@ public struct RunMetrics: Sendable {
   /// From `begin` until the first token of any sequence is told, which is when target and draft have read the prompts;
   /// nil without tokens.
   public var timeToFirstToken: Double?
-  /// All rounds; it divides into the four below.
+  /// All rounds; it divides into the five below.
   public var decodeSeconds = 0.0
+  /// Proposing tokens, and making the signals that the drafter offers.
   public var draftSeconds = 0.0
+  /// Choosing the positions that verification reads.
+  public var selectSeconds = 0.0
   public var verifySeconds = 0.0
   public var acceptSeconds = 0.0
   /// Bookkeeping, text and the caller's own callback.
-  public var otherSeconds: Double { max(0, decodeSeconds - draftSeconds - verifySeconds - acceptSeconds) }
+  public var otherSeconds: Double {
+    max(0, decodeSeconds - draftSeconds - selectSeconds - verifySeconds - acceptSeconds)
+  }
+  /// Rounds of a sequence that were verified by reading everything, although `verify` reads through sets.
+  public var denseRounds = 0
+  /// Share of the look-ahead signal, as it was chosen by, that lies on chosen positions, mean over rounds: an estimate of
+  /// the attention that verification recovers. Nil when positions are not chosen by a signal that the draft offers.
+  public var signalCoverage: Double?
   /// Prompt tokens that were computed by the target, not found in a cache.
   public var prefillTokens = 0
   /// Tokens made in rounds: those of `decodeSeconds`. Each sequence's first token comes from its prefill.

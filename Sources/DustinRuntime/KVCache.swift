@@ -7,7 +7,8 @@ import DustinSupport
   import Musl
 #endif
 
-/// The KV cache of one sequence: memory for every region of the program and the number of committed positions.
+/// A sequence as a model holds it: keys and values of its positions, its signals and sets, and the rows that steps left
+/// for other functions.
 ///
 /// A step writes behind the committed positions; `commit` makes rows stay, and a rejected row needs no undoing, since
 /// the next step writes over it. Not Sendable: one thread at a time.
@@ -20,6 +21,10 @@ public final class KVCache {
   /// Committed positions.
   public private(set) var length = 0
   let memory: Memory
+  /// Signals and sets (`Program.SequenceValue`); nil for a program without.
+  let values: Memory?
+  /// Rows that steps left under the names of their results (`StepResult.keep`).
+  var keptRows: [String: KeptRows] = [:]
 
   /// - Parameter positions: The most positions that the sequence will hold, 1 … 2^31 - 2048.
   /// - Throws: `DiagnosticError` with id `context` for a length that cannot be, `memory` when it cannot be had.
@@ -32,8 +37,13 @@ public final class KVCache {
     self.model = model
     limit = positions
     capacity = (positions + group - 1) / group * group
-    let bytes = try product(model.program.cacheBytesPerPosition, capacity, of: "a KV cache of \(positions) positions")
-    memory = try Memory(count: bytes, for: "a KV cache of \(positions) positions")
+    let purpose = "a KV cache of \(positions) positions"
+    let bytes = try product(model.program.cacheBytesPerPosition, capacity, of: purpose)
+    memory = try Memory(count: bytes, for: purpose)
+    let perPosition = try product(model.program.valueBytesPerPosition, capacity, of: purpose)
+    let (all, overflow) = perPosition.addingReportingOverflow(model.program.fixedValueBytes)
+    guard !overflow else { throw DiagnosticError("memory", "the size of \(purpose) overflows") }
+    values = all == 0 ? nil : try Memory(count: all, for: "the signals and sets of \(positions) positions")
   }
 
   /// Positions that are still free.
@@ -46,12 +56,19 @@ public final class KVCache {
     length += count
   }
 
-  /// Forgets the positions from `length` on; a greater length than the present one changes nothing.
+  /// Forgets the positions from `length` on: their keys and values, what signals say of them, that sets hold them, and
+  /// the rows that were kept of them. A greater length than the present one changes nothing.
   public func truncate(to length: Int) {
-    self.length = min(self.length, max(length, 0))
+    let length = min(self.length, max(length, 0))
+    forgetValues(from: length)
+    for name in Array(keptRows.keys) {
+      keptRows[name]?.truncate(to: length)
+      if keptRows[name]?.count == 0 { keptRows[name] = nil }
+    }
+    self.length = length
   }
 
-  /// An independent copy of the committed positions; the memory behind them is zero.
+  /// An independent copy of the committed positions and all that belongs to them; the memory behind them is zero.
   ///
   /// - Parameter positions: Limit of the copy; default: the same. Must hold the committed positions.
   public func fork(positions: Int? = nil) throws -> KVCache {
@@ -61,14 +78,18 @@ public final class KVCache {
     let used = (length + block - 1) / block * block
     var offset = 0  // bytes a position of the regions before
     for region in model.program.cacheRegions {
-      let headBytes = region.dim * region.elementBytes
-      for head in 0..<region.heads {
-        let start = offset + head * headBytes
-        memcpy(copy.memory.base + start * copy.capacity, memory.base + start * capacity, used * headBytes)
+      // Packed regions hold one head behind the other, rows a position behind the other.
+      let parts = region.layout == .packed ? region.heads : 1
+      let bytes = region.bytesPerPosition / parts
+      for part in 0..<parts {
+        let start = offset + part * bytes
+        memcpy(copy.memory.base + start * copy.capacity, memory.base + start * capacity, used * bytes)
       }
       offset += region.bytesPerPosition
     }
     copy.length = length
+    copy.takeValues(from: self)
+    copy.keptRows = keptRows
     return copy
   }
 
@@ -76,42 +97,22 @@ public final class KVCache {
     DiagnosticError(
       "context", "the context is full: \(length) of \(limit) positions are taken and \(count) more do not fit")
   }
-
-  /// The cached bytes of some positions in canonical order, whatever the layout: `[position][region][head][dim]`.
-  ///
-  /// Two caches hold the same bits exactly when these are equal; slots behind the committed positions do not count.
-  /// - Throws: `DiagnosticError` with id `context` when positions are not committed.
-  public func bits(ofPositions range: Range<Int>) throws -> [UInt8] {
-    guard range.lowerBound >= 0, range.upperBound <= length else {
-      throw DiagnosticError("context", "positions \(range) are not all committed: the cache holds \(length)")
-    }
-    var bytes: [UInt8] = []
-    bytes.reserveCapacity(range.count * model.program.cacheBytesPerPosition)
-    for position in range {
-      var offset = 0
-      for region in model.program.cacheRegions {
-        for head in 0..<region.heads {
-          let start = memory.base + (offset + head * region.dim * region.elementBytes) * capacity
-          for d in 0..<region.dim {
-            let element = start + region.byteOffset(position: position, dim: d)
-            for byte in 0..<region.elementBytes { bytes.append(element.load(fromByteOffset: byte, as: UInt8.self)) }
-          }
-        }
-        offset += region.bytesPerPosition
-      }
-    }
-    return bytes
-  }
 }
 
-extension Program.CacheRegion {
-  /// Where an element lies inside its head: keys in blocks `[dim/u][16][u]`, values in blocks `[16/u][dim][u]`, with
-  /// u = 2 for bf16 and 1 for f32.
-  public func byteOffset(position: Int, dim d: Int) -> Int {
-    let block = DUSTIN_BLOCK
-    let u = element == .bf16 ? 2 : 1
-    let slot = position % block
-    let inside = isKeys ? (d / u * block + slot) * u + d % u : (slot / u * dim + d) * u + slot % u
-    return (position / block * block * dim + inside) * elementBytes
+/// Rows of one value, in order, that wait for a function that takes them by name.
+struct KeptRows: Equatable {
+  let element: Program.Element
+  /// Bytes of a row.
+  let width: Int
+  var bytes: [UInt8] = []
+  /// Position behind that of the last row.
+  var end: Int
+
+  var count: Int { width == 0 ? 0 : bytes.count / width }
+
+  mutating func truncate(to length: Int) {
+    guard end > length else { return }
+    bytes.removeLast(min(end - length, count) * width)
+    end = length
   }
 }

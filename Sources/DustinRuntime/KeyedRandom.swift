@@ -9,6 +9,8 @@ public struct KeyedRandom: Sendable, Equatable {
     case accept
     /// The draft's proposal for a position.
     case draft
+    /// Another source of numbers.
+    case derive
   }
 
   public let seed: UInt64
@@ -22,12 +24,23 @@ public struct KeyedRandom: Sendable, Equatable {
 
   /// Uniform in [0, 1), 53 bits.
   public func uniform(_ purpose: Purpose, position: Int) -> Double {
+    let words = words(purpose, position: position)
+    let bits = UInt64(words[0]) << 32 | UInt64(words[1])
+    return Double(bits >> 11) * 0x1p-53
+  }
+
+  /// A source whose numbers are independent of this one's and of those derived with another number.
+  public func derived(_ number: Int) -> KeyedRandom {
+    let words = words(.derive, position: number)
+    return KeyedRandom(
+      seed: UInt64(words[0]) << 32 | UInt64(words[1]), sequence: UInt64(words[2]) << 32 | UInt64(words[3]))
+  }
+
+  private func words(_ purpose: Purpose, position: Int) -> SIMD4<UInt32> {
     let counter = SIMD4<UInt32>(
       UInt32(truncatingIfNeeded: sequence), UInt32(truncatingIfNeeded: sequence >> 32),
       UInt32(truncatingIfNeeded: position), purpose.rawValue)
-    let words = Self.philox(counter, key: (UInt32(truncatingIfNeeded: seed), UInt32(truncatingIfNeeded: seed >> 32)))
-    let bits = UInt64(words[0]) << 32 | UInt64(words[1])
-    return Double(bits >> 11) * 0x1p-53
+    return Self.philox(counter, key: (UInt32(truncatingIfNeeded: seed), UInt32(truncatingIfNeeded: seed >> 32)))
   }
 
   static func philox(_ counter: SIMD4<UInt32>, key: (UInt32, UInt32)) -> SIMD4<UInt32> {

@@ -1,6 +1,12 @@
 import DustinSupport
 
-/// Proposes with a smaller model of the same vocabulary.
+/// Proposes with a smaller model of the same vocabulary, and looks ahead for the target: if the draft's program has a
+/// function `look`, that one makes signals or sets of the rows that the draft's steps left.
+///
+/// Looking ahead, the draft is run once more, on its last proposal, so that its rows are those that verification will
+/// feed: the sequence's last token and every proposed one. `look` sees as many positions as the target has committed. It
+/// runs when the target is about to choose positions, when the draft's own policy says so if its steps read through what
+/// `look` makes, and over the prompt's last row before the first round.
 public final class ModelDrafter: Drafter {
   /// How tokens are proposed in a sampled run.
   public enum Choice: String, Sendable {
@@ -14,16 +20,22 @@ public final class ModelDrafter: Drafter {
   public struct Functions: Sendable {
     public var prefill = "prefill"
     public var draft = "draft"
+    /// Need not be there.
+    public var look = "look"
     public init() {}
   }
 
   private struct Slot {
     var cache: KVCache
     var random: KeyedRandom
-    /// Cached positions that are known to hold the sequence's tokens.
-    var verified: Int
-    /// Tokens at the cached positions behind those: proposals of the last round.
-    var speculated: [Int32] = []
+    /// Tokens of the prompt, which never change.
+    let promptCount: Int
+    /// Tokens at the cached positions: the sequence's, and behind them proposals.
+    var tokens: [Int32]
+    /// Rounds since it looked ahead; nil: never.
+    var age: Int?
+    /// What it offers is of the last proposal.
+    var isFresh = false
   }
 
   private let engine: Engine
@@ -31,8 +43,13 @@ public final class ModelDrafter: Drafter {
   private let choice: Choice
   private let functions: Functions
   private let vocabulary: Int
+  private let look: CompiledFunction?
+  /// The draft's steps read through what `look` makes.
+  private let readsOwnSets: Bool
   private var context = DraftContext(sampling: Sampling())
   private var slots: [Int: Slot] = [:]
+
+  public let offers: [Program.SequenceValue]
 
   /// - Parameters:
   ///   - contextSize: Positions that the draft model can take. A longer sequence goes on without proposals.
@@ -44,8 +61,14 @@ public final class ModelDrafter: Drafter {
     self.contextSize = contextSize
     self.choice = choice
     self.functions = functions
+    let program = engine.model.program
     _ = try engine.model.function(functions.prefill)
-    vocabulary = try engine.model.function(functions.draft).result("logits").port.count
+    let draft = try engine.model.function(functions.draft)
+    vocabulary = try draft.result("logits").port.count
+    let look = program.function(functions.look) == nil ? nil : try engine.model.function(functions.look)
+    self.look = look
+    offers = look.map { $0.valueResults.map { program.sequenceValues[$0.value] } } ?? []
+    readsOwnSets = look.map { $0.valueResults.contains { draft.valueArguments.contains($0.value) } } ?? false
   }
 
   public var traffic: CacheTraffic { engine.traffic }
@@ -54,18 +77,29 @@ public final class ModelDrafter: Drafter {
     self.context = context
     slots = [:]
     var rows: [StepRows] = []
+    var caches: [KVCache] = []
     for sequence in sequences {
       let limit = min(sequence.limit, sequence.cache?.limit ?? contextSize, contextSize)
       guard sequence.prompt.count <= limit, knows(sequence.prompt[...]) else { continue }
       let cache = try sequence.cache ?? KVCache(engine.model, positions: limit)
-      cache.truncate(to: sequence.prompt.count)
-      slots[sequence.index] = Slot(cache: cache, random: sequence.random, verified: sequence.prompt.count)
+      // To look ahead, the last row is wanted, not only its keys and values.
+      cache.truncate(to: sequence.prompt.count - (look == nil ? 0 : 1))
+      slots[sequence.index] = Slot(
+        cache: cache, random: sequence.random, promptCount: sequence.prompt.count, tokens: sequence.prompt)
+      caches.append(cache)
       if cache.length < sequence.prompt.count { rows.append(StepRows(cache, sequence.prompt[cache.length...])) }
     }
     if rows.isEmpty { return }
     let done = try engine.prefill(
       rows, function: functions.prefill, wantLogits: false, cancel: context.cancel, progress: context.progress)
-    if !done.isComplete { slots = [:] }
+    guard done.isComplete, context.cancel?.isCancelled != true else {
+      slots = [:]
+      return
+    }
+    if let look, readsOwnSets {
+      _ = try engine.step(look.name, caches.map { StepRows($0) })
+      for index in slots.keys { slots[index]?.age = 0 }
+    }
   }
 
   public func propose(_ wishes: [DraftWish]) throws -> [Proposal] {
@@ -73,32 +107,49 @@ public final class ModelDrafter: Drafter {
     var counts = Array(repeating: 0, count: wishes.count)
     var places: [Int] = []
     var rows: [StepRows] = []
+    var lookers: Set<Int> = []
     for (place, wish) in wishes.enumerated() {
       guard let (cache, pending) = catchUp(wish) else { continue }
-      // The last proposal is not fed: positions up to tokens.count + count - 2 are taken.
-      counts[place] = min(wish.count, cache.limit - wish.tokens.count + 1)
+      // Without looking ahead the last proposal is not fed: positions up to tokens.count + count - 2 are taken.
+      let looks = looksAhead(wish)
+      if looks { lookers.insert(place) }
+      counts[place] = min(wish.count, cache.limit - wish.tokens.count + (looks ? 0 : 1))
+      if counts[place] == 0, !looks { continue }
       places.append(place)
       rows.append(StepRows(cache, pending))
     }
+    var isFirst = true
     while !rows.isEmpty, context.cancel?.isCancelled != true {
       let step = try engine.step(functions.draft, rows)
       var next: (places: [Int], rows: [StepRows]) = ([], [])
       for (sequence, place) in places.enumerated() {
-        let wish = wishes[place]
         let cache = rows[sequence].cache
-        try fed(rows[sequence], wish)
-        let logits = try step.lastLogits(sequence: sequence)
-        let position = wish.tokens.count + proposals[place].tokens.count
-        let token = try draw(logits, wish.index, position: position, &proposals[place])
+        let fed = rows[sequence].tokens.count
+        // Of the tokens that it catches up with only the last one is a row of verification.
+        if look != nil { try step.keep(sequence: sequence, rows: fed - 1..<fed, appending: !isFirst) }
+        try cache.commit(fed)
+        slots[wishes[place].index]?.tokens += rows[sequence].tokens
+        if proposals[place].tokens.count == counts[place] { continue }
+        let position = wishes[place].tokens.count + proposals[place].tokens.count
+        let token = try draw(step.lastLogits(sequence: sequence), wishes[place], position, &proposals[place])
         proposals[place].tokens.append(token)
-        if proposals[place].tokens.count < counts[place] {
+        if lookers.contains(place) || proposals[place].tokens.count < counts[place] {
           next.places.append(place)
           next.rows.append(StepRows(cache, [token]))
         }
       }
       (places, rows) = next
+      isFirst = false
     }
+    if context.cancel?.isCancelled != true { try lookAhead(lookers.sorted().map { wishes[$0] }) }
     return proposals
+  }
+
+  public func offer(_ index: Int, to cache: KVCache) throws -> Bool {
+    guard let slot = slots[index], slot.isFresh else { return false }
+    let positions = min(slot.cache.length, cache.length)
+    try cache.copyValues(from: slot.cache, positions: positions, names: Set(offers.map(\.name)))
+    return true
   }
 
   public func end(_ index: Int) { slots[index] = nil }
@@ -106,26 +157,40 @@ public final class ModelDrafter: Drafter {
   /// Drops what was rejected and says which tokens the draft has not seen. Nil when there is nothing to propose.
   private func catchUp(_ wish: DraftWish) -> (KVCache, ArraySlice<Int32>)? {
     guard var slot = slots[wish.index] else { return nil }
-    let same = zip(slot.speculated, wish.tokens[slot.verified...]).prefix { $0 == $1 }.count
-    slot.cache.truncate(to: slot.verified + same)
+    // The last token is fed in any case: its logits are the next proposal.
+    let most = min(slot.tokens.count, wish.tokens.count - 1)
+    var same = min(slot.promptCount, most)
+    while same < most, slot.tokens[same] == wish.tokens[same] { same += 1 }
+    slot.cache.truncate(to: same)
+    slot.tokens.removeLast(slot.tokens.count - slot.cache.length)
+    slot.isFresh = false
+    slot.age = slot.age.map { $0 + 1 }
     let pending = wish.tokens[slot.cache.length...]
-    guard wish.count > 0, wish.tokens.count <= slot.cache.limit, knows(pending) else {
+    guard wish.tokens.count <= slot.cache.limit, knows(pending) else {
       slots[wish.index] = nil
       return nil
     }
-    slot.verified = slot.cache.length
-    slot.speculated = []
     slots[wish.index] = slot
     return (slot.cache, pending)
   }
 
-  /// The rows stand in the cache: the first ones of a round caught up with the sequence, later ones are proposals.
-  private func fed(_ rows: StepRows, _ wish: DraftWish) throws {
-    try rows.cache.commit(rows.tokens.count)
-    if rows.cache.length <= wish.tokens.count {
-      slots[wish.index]?.verified = rows.cache.length
-    } else {
-      slots[wish.index]?.speculated += rows.tokens
+  private func looksAhead(_ wish: DraftWish) -> Bool {
+    guard look != nil, let slot = slots[wish.index] else { return false }
+    let isOld = slot.age.map { $0 >= engine.model.program.policy.refresh } ?? true
+    return wish.wantsValues || (readsOwnSets && isOld)
+  }
+
+  private func lookAhead(_ wishes: [DraftWish]) throws {
+    guard let look, !wishes.isEmpty else { return }
+    // The target has committed all tokens but the last.
+    _ = try engine.step(
+      look.name,
+      wishes.compactMap { wish in
+        slots[wish.index].map { StepRows($0.cache, length: wish.tokens.count - 1) }
+      })
+    for wish in wishes {
+      slots[wish.index]?.age = 0
+      slots[wish.index]?.isFresh = true
     }
   }
 
@@ -133,9 +198,9 @@ public final class ModelDrafter: Drafter {
   private func knows(_ tokens: ArraySlice<Int32>) -> Bool { tokens.allSatisfy { 0 <= $0 && Int($0) < vocabulary } }
 
   private func draw(
-    _ logits: UnsafeBufferPointer<Float>, _ index: Int, position: Int, _ proposal: inout Proposal
+    _ logits: UnsafeBufferPointer<Float>, _ wish: DraftWish, _ position: Int, _ proposal: inout Proposal
   ) throws -> Int32 {
-    guard !context.sampling.isGreedy, choice == .sampled, let random = slots[index]?.random else {
+    guard !context.sampling.isGreedy, choice == .sampled, let random = wish.random ?? slots[wish.index]?.random else {
       return try argMax(logits, of: "the draft")
     }
     let distribution = try Distribution(logits: logits, sampling: context.sampling, of: "the draft")

@@ -50,7 +50,7 @@ public final class RandomDrafter: Drafter {
 
   public func propose(_ wishes: [DraftWish]) throws -> [Proposal] {
     wishes.map { wish in
-      guard let random = randoms[wish.index] else { return Proposal() }
+      guard let random = wish.random ?? randoms[wish.index] else { return Proposal() }
       let tokens = (0..<wish.count).map { uniform.sample(random.uniform(.draft, position: wish.tokens.count + $0)) }
       return Proposal(tokens: tokens, distributions: Array(repeating: uniform, count: wish.count))
     }

@@ -1,11 +1,12 @@
 import DustinSupport
 
-/// Continues sequences: `begin`, then rounds of `draft`, `verify`, `accept` and `commit`. Plain decoding is the same loop
-/// with nothing drafted, so that a greedy run makes the same tokens with any drafter.
+/// Continues sequences: `begin`, then rounds of `draft`, `select`, `verify`, `accept` and `commit`. Plain decoding is the
+/// same loop with nothing drafted, so that a greedy run makes the same tokens with any drafter, as long as verification
+/// reads everything.
 ///
 /// The sequences of a run go in lockstep and share the reading of the weights; each has its own state, random numbers and
 /// γ, so that what it says does not depend on the others. Whatever is thrown, or when the run is cancelled, the state is
-/// that of the last commit.
+/// that of the last commit; only keys and values of committed positions may already be those of a later dense pass.
 public final class SpeculativeLoop {
   /// Called after every commit, sequence by sequence.
   public var onEvent: ((GenerationEvent) -> Void)?
@@ -21,18 +22,14 @@ public final class SpeculativeLoop {
   let options: GenerationOptions
   let cancel: CancelFlag?
   var sequences: [SequenceState] = []
-  private var round: [RoundShare] = []
-  private var verified: StepResult?
+  private let rounds: Rounds
+  /// Number of the sequence of each of the round's shares.
+  private var places: [Int] = []
   private var targetBefore = CacheTraffic()
   private var draftBefore = CacheTraffic()
   private var start = 0.0
-
-  /// A sequence's part in a round.
-  private struct RoundShare {
-    var sequence: Int
-    var proposal = Proposal()
-    var verdict: Verdict?
-  }
+  /// Of the round.
+  private var verifySeconds = 0.0
 
   /// - Parameter drafter: nil: plain decoding.
   /// - Throws: `DiagnosticError` for options that cannot be and for a program without the functions.
@@ -47,11 +44,11 @@ public final class SpeculativeLoop {
     guard options.stopStrings.isEmpty || options.tokenBytes != nil else {
       throw DiagnosticError("stop", "stop strings need a tokenizer")
     }
-    for name in [options.prefillFunction, options.verifyFunction] {
-      _ = try target.model.function(name).result("logits")
-    }
+    _ = try target.model.function(options.prefillFunction).result("logits")
     self.target = target
     self.drafter = options.gamma > 0 ? drafter : nil
+    rounds = try Rounds(
+      target: target, drafter: self.drafter, verify: options.verifyFunction, sampling: options.sampling)
     self.options = options
     self.cancel = cancel
   }
@@ -66,9 +63,9 @@ public final class SpeculativeLoop {
     return results
   }
 
-  /// `draft`, `verify`, `accept`, `commit`. A cancelled run stops between two of them and finishes all sequences.
+  /// `draft`, `select`, `verify`, `accept`, `commit`. A cancelled run stops between two of them and finishes all sequences.
   public func makeRound() throws {
-    for verb in [draft, verify, accept, commit] {
+    for verb in [draft, select, verify, accept, commit] {
       if cancel?.isCancelled == true { return finishAll() }
       try verb()
     }
@@ -84,7 +81,7 @@ public final class SpeculativeLoop {
     start = monotonicSeconds()
     metrics = RunMetrics()
     promptLogits = []
-    round = []
+    endRound()
     sequences = try requests.enumerated().map { try SequenceState($1, number: $0, target.model, options) }
     let rows = sequences.compactMap { sequence in
       sequence.cache.map { StepRows($0, sequence.tokens[$0.length...]) }
@@ -106,6 +103,10 @@ public final class SpeculativeLoop {
       }
       firsts[index] = sequences[index].append([first])
     }
+    try rounds.begin(
+      sequences.filter { $0.finish == nil }.compactMap { sequence in
+        sequence.cache.map { (sequence.number, $0, Array(sequence.tokens.prefix(sequence.promptCount))) }
+      })
     try beginDraft(prompts: total, total: total + draftTotal)
     for index in sequences.indices {
       if !firsts[index].isEmpty {
@@ -121,93 +122,85 @@ public final class SpeculativeLoop {
 
   /// Has up to γ tokens proposed for each unfinished sequence.
   public func draft() throws {
-    let before = monotonicSeconds()
-    verified = nil
-    round = sequences.indices.filter { sequences[$0].finish == nil }.map { RoundShare(sequence: $0) }
-    if let drafter {
-      // The last token of a sequence needs no proposal: it is the bonus token or the correction.
-      let wishes = round.indices.compactMap { place -> (place: Int, wish: DraftWish)? in
-        let sequence = sequences[round[place].sequence]
-        let count = min(options.gamma, sequence.room - 1)
-        return count < 1
-          ? nil : (place, DraftWish(index: sequence.number, tokens: sequence.tokens, count: count))
-      }
-      let proposals = wishes.isEmpty ? [] : try drafter.propose(wishes.map(\.wish))
-      guard proposals.count == wishes.count else {
-        throw DiagnosticError("proposal", "the drafter made \(proposals.count) proposals for \(wishes.count) sequences")
-      }
-      for ((place, wish), proposal) in zip(wishes, proposals) {
-        round[place].proposal.tokens = Array(proposal.tokens.prefix(wish.count))
-        round[place].proposal.distributions = Array(proposal.distributions.prefix(wish.count))
-      }
+    try timed {
+      places = sequences.indices.filter { sequences[$0].finish == nil && sequences[$0].cache != nil }
+      rounds.open(
+        places.compactMap { index in
+          let sequence = sequences[index]
+          // The last token of a sequence needs no proposal: it is the bonus token or the correction.
+          let wanted = drafter == nil ? 0 : max(0, min(options.gamma, sequence.room - 1))
+          return sequence.cache.map {
+            RoundShare(
+              number: sequence.number, cache: $0, random: sequence.random, tokens: sequence.tokens, wanted: wanted)
+          }
+        })
+      try rounds.draft()
     }
-    metrics.draftSeconds += monotonicSeconds() - before
-    metrics.decodeSeconds += monotonicSeconds() - before
   }
+
+  /// Chooses the positions that verification reads, if it does not read everything.
+  public func select() throws { try timed { try rounds.select() } }
 
   /// Runs the target over each sequence's last token and its proposed ones.
   public func verify() throws {
-    if round.isEmpty { return }
-    let before = monotonicSeconds()
-    let vocabulary = try target.model.function(options.verifyFunction).vocabulary
-    verified = try target.step(
-      options.verifyFunction,
-      round.compactMap { share in
-        let sequence = sequences[share.sequence]
-        // A token that the target does not know cannot be fed; nor need it be, since it will be rejected.
-        let known = share.proposal.tokens.prefix { 0 <= $0 && Int($0) < vocabulary }
-        return sequence.cache.map { StepRows($0, sequence.tokens.suffix(1) + known) }
-      })
-    metrics.verifySeconds += monotonicSeconds() - before
-    metrics.decodeSeconds += monotonicSeconds() - before
+    let before = rounds.metrics.verifySeconds
+    try timed { try rounds.verify() }
+    verifySeconds = rounds.metrics.verifySeconds - before
   }
 
   /// Decides how many proposed tokens stand and which token follows them.
   public func accept() throws {
-    guard let verified else { return }
-    let before = monotonicSeconds()
-    for place in round.indices {
-      let sequence = sequences[round[place].sequence]
-      if options.sampling.isGreedy {
-        round[place].verdict = try Acceptance.greedy(round[place].proposal.tokens) { row in
-          try argMax(verified.logits(sequence: place, row: row), of: "the target")
-        }
-      } else {
-        round[place].verdict = try Acceptance.sampled(
-          round[place].proposal, position: sequence.tokens.count, random: sequence.random
-        ) { row in
-          try Distribution(
-            logits: verified.logits(sequence: place, row: row), sampling: options.sampling, of: "the target")
-        }
-      }
+    try timed {
+      try rounds.accept()
+      drafter?.learn(
+        rounds.shares.compactMap { share in
+          share.verdict.map {
+            DraftOutcome(index: share.number, proposed: share.proposal.tokens.count, accepted: $0.accepted)
+          }
+        }, seconds: verifySeconds)
     }
-    metrics.acceptSeconds += monotonicSeconds() - before
-    metrics.decodeSeconds += monotonicSeconds() - before
   }
 
   /// Appends what stands, in the caches and in the sequences, and tells the caller.
   public func commit() throws {
-    let before = monotonicSeconds()
-    for share in round {
-      guard let verdict = share.verdict else { continue }
-      let tokens = share.proposal.tokens.prefix(verdict.accepted) + [verdict.next]
-      let kept = sequences[share.sequence].append(tokens)
-      // The cache gets the token that was last before, and all new ones but the last.
-      try sequences[share.sequence].cache?.commit(kept.count)
-      let accepted = min(verdict.accepted, kept.count)
-      let drafted = share.proposal.tokens.count
-      sequences[share.sequence].speculation.add(drafted: drafted, accepted: accepted, emitted: kept.count)
-      metrics.speculation.add(drafted: drafted, accepted: accepted, emitted: kept.count)
-      tell(kept, share.sequence)
+    try timed {
+      for (place, share) in rounds.shares.enumerated() {
+        guard let verdict = share.verdict else { continue }
+        let index = places[place]
+        let kept = sequences[index].append(share.made[...])
+        // The cache gets the token that was last before, and all new ones but the last.
+        try rounds.commit(place, rows: kept.count)
+        let accepted = min(verdict.accepted, kept.count)
+        let drafted = share.proposal.tokens.count
+        sequences[index].speculation.add(drafted: drafted, accepted: accepted, emitted: kept.count)
+        metrics.speculation.add(drafted: drafted, accepted: accepted, emitted: kept.count)
+        tell(kept, index)
+      }
+      endRound()
+      metrics.targetTraffic = target.traffic - targetBefore
+      metrics.draftTraffic = (drafter?.traffic ?? CacheTraffic()) - draftBefore
     }
-    round = []
-    verified = nil
-    metrics.targetTraffic = target.traffic - targetBefore
-    metrics.draftTraffic = (drafter?.traffic ?? CacheTraffic()) - draftBefore
-    metrics.decodeSeconds += monotonicSeconds() - before
   }
 
   // MARK: Parts of the verbs
+
+  private func timed(_ verb: () throws -> Void) rethrows {
+    let before = monotonicSeconds()
+    try verb()
+    metrics.decodeSeconds += monotonicSeconds() - before
+    let parts = rounds.metrics
+    metrics.draftSeconds = parts.draftSeconds
+    metrics.selectSeconds = parts.selectSeconds
+    metrics.verifySeconds = parts.verifySeconds
+    metrics.acceptSeconds = parts.acceptSeconds
+    metrics.denseRounds = parts.denseRounds
+    metrics.signalCoverage = parts.coverageRounds > 0 ? parts.coverage / Double(parts.coverageRounds) : nil
+  }
+
+  private func endRound() {
+    rounds.close()
+    places = []
+  }
 
   private func beginDraft(prompts: Int, total: Int) throws {
     let open = sequences.filter { $0.finish == nil }
@@ -217,10 +210,10 @@ public final class SpeculativeLoop {
       open.map {
         DraftSequence(
           index: $0.number, prompt: Array($0.tokens.prefix($0.promptCount)), limit: $0.limit, random: $0.random,
-          cache: $0.request.draftCache)
+          cache: $0.request.draftCache, targetCache: $0.cache)
       },
       DraftContext(
-        sampling: options.sampling, cancel: cancel,
+        sampling: options.sampling, endTokens: options.endTokens, cancel: cancel,
         progress: { [onPrefill] done, _ in onPrefill?(min(prompts + done, total), total) }))
     onPrefill?(total, total)
     metrics.draftPrefillSeconds = monotonicSeconds() - before
@@ -239,14 +232,14 @@ public final class SpeculativeLoop {
     let text = sequences[index].releaseText()
     if finish != nil {
       sequences[index].cache = nil
+      rounds.end(sequences[index].number)
       drafter?.end(sequences[index].number)
     }
     onEvent?(GenerationEvent(sequence: index, tokens: tokens, text: text, finish: finish))
   }
 
   private func finishAll() {
-    round = []
-    verified = nil
+    endRound()
     for index in sequences.indices where sequences[index].finish == nil {
       sequences[index].finish = .cancelled
       tell([], index)

@@ -118,10 +118,13 @@ public struct Program: Sendable, Equatable {
     public var refresh = 1
     /// Tokens after which the target reads everything once and writes their keys and values anew; 0: never.
     public var denseEvery = 0
+    /// Last prompt tokens over which a set is chosen once, for the whole run; 0: none.
+    public var observe = 0
 
-    public init(refresh: Int = 1, denseEvery: Int = 0) {
+    public init(refresh: Int = 1, denseEvery: Int = 0, observe: Int = 0) {
       self.refresh = refresh
       self.denseEvery = denseEvery
+      self.observe = observe
     }
   }
 

@@ -112,7 +112,9 @@ final class SpeculativeLoopTests: XCTestCase {
     XCTAssertEqual(loop.metrics.targetTraffic.bytesRead, positions * engine.model.program.cacheBytesPerPosition)
     XCTAssertNotNil(loop.metrics.timeToFirstToken)
     let m = loop.metrics
-    XCTAssertEqual(m.draftSeconds + m.verifySeconds + m.acceptSeconds + m.otherSeconds, m.decodeSeconds, accuracy: 1e-9)
+    XCTAssertEqual(
+      m.draftSeconds + m.selectSeconds + m.verifySeconds + m.acceptSeconds + m.otherSeconds, m.decodeSeconds,
+      accuracy: 1e-9)
   }
 
   func testNeighboursDoNotMatter() throws {
