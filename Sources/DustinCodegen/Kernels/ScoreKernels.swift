@@ -1,0 +1,368 @@
+import CDustin
+import CLLVM
+
+// A signal in up to four kernels, with a barrier behind each:
+//
+//     ScoreKernel:       e[row, head, j] = exp2(s - m of its chunk), and l of the chunk
+//     ScoreFactorKernel: factor[row, head, chunk] = exp2(m - M) / (sum over chunks of l * exp2(m - M)) / count
+//     ScoreSumKernel:    s[j] = sum over rows and heads of e * factor, + onto
+//     PoolKernel:        the maximum of neighbours
+//
+// so every key is read once and every exponential computed once, whatever the number of rows and heads.
+
+/// The scores of the chosen heads against the committed keys of their KV heads.
+///
+///     for item in my (sequence, KV head, chunk of 1024 keys): for 96 (row, head)s:
+///       for keys that fit the L1 cache: for tile of rows: s = q · k; best = max(best, s)
+///       for row: m = best; e = exp2(s * scale - m); l = sum of e
+struct ScoreKernel: Kernel, Hashable {
+  let shape: ScoreShape
+  let scale: Float
+  let dot: Dot
+
+  var name: String { "score_\(shape.name)_s\(scale)_\(dot.rawValue)" }
+  let argumentNames = ["q", "keys"]
+
+  private static let rowGroup = 96
+  private var cache: CacheShape { shape.cache }
+  private var queryBytes: Int { cache.dim * cache.element.byteCount }
+  /// Groups of 64 keys that stay in the L1 cache while all tiles of rows pass over them.
+  private var groupsPerPass: Int { max(1, 16 * 1024 / (64 * cache.positionBytes)) }
+
+  // one thread's scratch: packed queries, then each row's best scores in 16 lanes
+  private var bestAt: Int { (Self.rowGroup * queryBytes + 63) / 64 * 64 }
+  var scratchBytes: Int { bestAt + Self.rowGroup * 64 }
+
+  func emit(_ k: KernelBuilder) {
+    let e = k.e
+    let sizes = e.target.hasBF16Dot ? [6, 5, 4, 3, 2, 1] : [4, 3, 2, 1]
+    let functions = sizes.map { ($0, emitTile(e, rows: $0)) }
+    let finish = emitFinish(e)
+    let groups = shape.groups
+    let pitch = AttentionState.chunks(k)
+    k.deal {
+      e.mul(ScoreShape.chunks(e, $0), groups.count)
+    } _: { s, item in
+      let chunks = ScoreShape.chunks(e, s)
+      let number = e.div(item, chunks)
+      let chunk = e.sub(item, e.mul(number, chunks))
+      let count = e.table(number, groups.map(\.count))
+      let first = e.table(number, groups.map(\.first))
+      let head = e.table(number, groups.map(\.head))
+      let keys = e.at(
+        cache.head(e, s, region: k.argument(1), head: head),
+        e.mul(chunk, Int(DUSTIN_CHUNK) * cache.positionBytes))
+      let left = ScoreShape.keys(e, s, chunk)
+      let rows = e.mul(shape.rows(e, s), count)
+      let parts = shape.part(k, s, pitch: pitch, chunk: chunk, index: e.mul(first, shape.rows(e, s)))
+      e.each(e.int(0), rows, e.int(Self.rowGroup)) { row0 in
+        let end = e.minimum(rows, e.add(row0, Self.rowGroup))
+        pack(k, s, row0, end, first: first, count: count)
+        multiply(k, row0, end, keys: keys, left: left, parts: parts, functions)
+        e.each(row0, end) { row in
+          let best = e.at(k.scratch(), e.add(e.mul(e.sub(row, row0), 64), bestAt))
+          e.call(finish, [e.pointer, e.pointer, e.i64], [e.at(parts, e.mul(row, ScoreShape.partBytes)), best, left])
+        }
+      }
+    }
+  }
+
+  /// Lays the queries of rows row0 ..< end side by side; row = number of the row * heads of the KV head + head.
+  private func pack(
+    _ k: KernelBuilder, _ s: KernelBuilder.Sequence, _ row0: LLVMValue, _ end: LLVMValue, first: LLVMValue,
+    count: LLVMValue
+  ) {
+    let e = k.e
+    let (q, scratch) = (k.arena(0), k.scratch())
+    e.each(row0, end) { row in
+      let slot = e.sub(row, row0)
+      let number = e.div(row, count)
+      let head = e.table(e.add(first, e.sub(row, e.mul(number, count))), shape.heads)
+      let source = e.at(
+        e.at(q, e.mul(shape.row(e, s, number), rowBytes(shape.queryHeads * cache.dim, cache.element))),
+        e.mul(head, queryBytes))
+      let target = e.at(scratch, e.mul(slot, queryBytes))
+      e.each(e.int(0), e.int(queryBytes), e.int(32)) { b in
+        e.store(e.load(e.vector(e.i32, 8), e.at(source, b)), e.at(target, b))
+      }
+      let lowest = e.splatConstant(AttentionState.lowest, e.vector(e.f32, 16))
+      e.store(lowest, e.at(scratch, e.add(e.mul(slot, 64), bestAt)))
+    }
+  }
+
+  private func multiply(
+    _ k: KernelBuilder, _ row0: LLVMValue, _ end: LLVMValue, keys: LLVMValue, left: LLVMValue, parts: LLVMValue,
+    _ functions: [(Int, LLVMValue)]
+  ) {
+    let e = k.e
+    let groups = e.div(e.add(left, 63), 64)
+    e.each(e.int(0), groups, e.int(groupsPerPass)) { group in
+      let key = e.mul(group, 64)
+      let count = e.minimum(e.sub(groups, group), e.int(groupsPerPass))
+      // the largest tiles first, then one of the size that is left
+      func tile(_ function: LLVMValue, _ row: LLVMValue) {
+        let slot = e.sub(row, row0)
+        e.call(
+          function, tileParameters(e),
+          [
+            e.at(k.scratch(), e.mul(slot, queryBytes)), e.at(keys, e.mul(key, cache.positionBytes)), count,
+            e.sub(left, key),
+            e.at(parts, e.add(e.mul(row, ScoreShape.partBytes), e.add(e.mul(key, 4), ScoreShape.scoresAt))),
+            e.at(k.scratch(), e.add(e.mul(slot, 64), bestAt)),
+          ])
+      }
+      let most = functions[0].0
+      let rest = e.loop(row0, e.sub(end, e.int(most - 1)), e.int(most), carried: [row0]) { row, _ in
+        tile(functions[0].1, row)
+        return [e.add(row, most)]
+      }[0]
+      for (size, function) in functions.dropFirst() {
+        e.ifTrue(e.compare(e.sub(end, rest), LLVMIntEQ, e.int(size))) { tile(function, rest) }
+      }
+    }
+  }
+
+  private func tileParameters(_ e: Emitter) -> [LLVMType] {
+    [e.pointer, e.pointer, e.i64, e.i64, e.pointer, e.pointer]
+  }
+
+  /// `tile(queries, keys, groups, left, scores, best)`: products of a fixed number of rows with `groups` * 64 keys, of which
+  /// the first `left` count; the others become the lowest number there is.
+  private func emitTile(_ e: Emitter, rows: Int) -> LLVMValue {
+    let width = e.target.tile.vectors
+    let blockBytes = Int(DUSTIN_BLOCK) * cache.positionBytes
+    let floats = e.vector(e.f32, 16)
+    return e.define("\(name)_tile\(rows)", tileParameters(e)) { p in
+      let (queries, left, best) = (p[0], p[3], p[5])
+      e.each(e.int(0), p[2]) { group in
+        let keys = e.at(p[1], e.mul(group, 64 * cache.positionBytes))
+        let scores = e.at(p[4], e.mul(group, 256))
+        let inside = e.splat(e.truncate(e.sub(left, e.mul(group, 64))), 16)
+        for first in stride(from: 0, to: 4, by: width) {
+          let start = [LLVMValue](repeating: LLVMConstNull(floats), count: rows * width)
+          let sums = e.loop(e.int(0), e.int(cache.dim / dot.unit), carried: start, atLeastOnce: true) { unit, sums in
+            var next = sums
+            let lane = e.at(keys, e.mul(unit, 64))
+            let packed = (0..<width).map { dot.packed(e, e.at(lane, (first + $0) * blockBytes)) }
+            for r in 0..<rows {
+              let q = dot.broadcast(e, e.at(e.at(queries, e.mul(unit, 4)), r * queryBytes))
+              for v in 0..<width { next[r * width + v] = dot.accumulate(e, next[r * width + v], packed[v], q) }
+            }
+            return next
+          }
+          let counts = (0..<width).map { e.compare(e.add(e.iota(16), (first + $0) * 16), LLVMIntSLT, inside) }
+          for r in 0..<rows {
+            let masked = (0..<width).map {
+              e.select(counts[$0], sums[r * width + $0], e.splatConstant(-Double.infinity, floats))
+            }
+            for v in 0..<width {
+              e.store(masked[v], e.at(scores, r * ScoreShape.partBytes + (first + v) * 64))
+            }
+            let greatest = masked.dropFirst().reduce(masked[0], e.fmax)
+            e.store(e.fmax(e.load(floats, e.at(best, r * 64)), greatest), e.at(best, r * 64))
+          }
+        }
+      }
+    }
+  }
+
+  /// `finish(part, best, keys)`: from products to powers of two over the chunk's maximum, and their sum.
+  private func emitFinish(_ e: Emitter) -> LLVMValue {
+    let floats = e.vector(e.f32, 16)
+    let logScale = Float(Double(scale) * 1.442_695_040_888_963_4)
+    return e.define("\(name)_finish", [e.pointer, e.pointer, e.i64]) { p in
+      let m = e.fmul(e.reduce(e.load(floats, p[1]), e.fmax), e.float(logScale))
+      let negated: LLVMValue = LLVMBuildFNeg(e.builder, e.splat(m, 16), "")
+      let factor = e.splatConstant(Double(logScale), floats)
+      let sum = e.loop(e.int(0), e.div(e.add(p[2], 63), 64), carried: [LLVMConstNull(floats)]) { group, sum in
+        let scores = e.at(p[0], e.add(e.mul(group, 256), ScoreShape.scoresAt))
+        let powers = (0..<4).map { e.exp2(e.fma(e.load(floats, e.at(scores, $0 * 64)), factor, negated)) }
+        for v in 0..<4 { e.store(powers[v], e.at(scores, v * 64)) }
+        return [e.fadd(sum[0], e.fadd(e.fadd(powers[0], powers[1]), e.fadd(powers[2], powers[3])))]
+      }[0]
+      e.store(m, p[0])
+      e.store(e.reduce(sum, e.fadd), e.at(p[0], 4))
+    }
+  }
+}
+
+/// What turns a chunk's powers into shares of the result.
+///
+///     for item in my (sequence, row and head): M = max m; l = sum over chunks, ascending, of l * exp2(m - M)
+///       for chunk: factor = exp2(m - M) / (l * count)
+struct ScoreFactorKernel: Kernel, Hashable {
+  let shape: ScoreShape
+
+  var name: String { "score_factor_\(shape.name)" }
+  let argumentNames: [String] = []
+
+  func emit(_ k: KernelBuilder) {
+    let e = k.e
+    let pitch = AttentionState.chunks(k)
+    k.deal {
+      e.mul(shape.rows(e, $0), shape.heads.count)
+    } _: { s, index in
+      let rows = shape.rows(e, s)
+      let chunks = ScoreShape.chunks(e, s)
+      let stride = e.mul(rows, shape.heads.count * ScoreShape.partBytes)
+      let first = shape.part(k, s, pitch: pitch, chunk: e.int(0), index: index)
+      func part(_ chunk: LLVMValue) -> LLVMValue { e.at(first, e.mul(chunk, stride)) }
+      let m = e.loop(e.int(0), chunks, carried: [e.float(Float(AttentionState.lowest))]) { chunk, m in
+        [e.fmax(m[0], e.load(e.f32, part(chunk)))]
+      }[0]
+      let l = e.loop(e.int(0), chunks, carried: [e.float(0)]) { chunk, l in
+        let p = part(chunk)
+        let power = e.exp2(e.fsub(e.load(e.f32, p), m))
+        e.store(power, e.at(p, ScoreShape.factorAt))
+        return [e.fma(e.load(e.f32, e.at(p, 4)), power, l[0])]
+      }[0]
+      var sum = l
+      if shape.reduction == .mean {
+        // the plane of the index is the first one that ends behind it
+        let ends = shape.planeHeads.map { $0.first + $0.count }
+        let head = e.div(index, rows)
+        var heads = e.int(shape.planeHeads.last?.count ?? 1)
+        for (plane, end) in zip(shape.planeHeads, ends).dropLast().reversed() {
+          heads = e.select(e.compare(head, LLVMIntSLT, e.int(end)), e.int(plane.count), heads)
+        }
+        sum = e.fmul(l, LLVMBuildSIToFP(e.builder, e.mul(rows, heads), e.f32, ""))
+      }
+      e.each(e.int(0), chunks) { chunk in
+        let p = e.at(part(chunk), ScoreShape.factorAt)
+        e.store(e.fdiv(e.load(e.f32, p), sum), p)
+      }
+    }
+  }
+}
+
+/// The signal, or what is still to be pooled.
+///
+///     for item in my (sequence, plane, chunk): for 64 positions: s = fold over the plane's rows and heads of e * factor
+///       s += onto;  beyond the committed positions: 0, or less than everything if it is to be pooled
+struct ScoreSumKernel: Kernel, Hashable {
+  let shape: ScoreShape
+  let hasOnto: Bool
+
+  var name: String { "score_sum_\(shape.name)\(hasOnto ? "_onto" : "")\(shape.pool > 1 ? "_raw" : "")" }
+  var argumentNames: [String] { ["out", "out_pitch"] + (hasOnto ? ["onto", "onto_pitch"] : []) }
+
+  func emit(_ k: KernelBuilder) {
+    let e = k.e
+    let floats = e.vector(e.f32, 16)
+    let planes = shape.planeHeads
+    let pitch = AttentionState.chunks(k)
+    k.deal {
+      e.mul(ScoreShape.chunks(e, $0), planes.count)
+    } _: { s, item in
+      let chunks = ScoreShape.chunks(e, s)
+      let plane = e.div(item, chunks)
+      let chunk = e.sub(item, e.mul(plane, chunks))
+      let rows = shape.rows(e, s)
+      let first = e.mul(e.table(plane, planes.map(\.first)), rows)
+      let count = e.mul(e.table(plane, planes.map(\.count)), rows)
+      let parts = shape.part(k, s, pitch: pitch, chunk: chunk, index: first)
+      let left = ScoreShape.keys(e, s, chunk)
+      let start = e.mul(chunk, Int(DUSTIN_CHUNK) * 4)
+      let out = e.at(target(k, s, pitch: pitch, plane: plane), start)
+      let onto = hasOnto ? e.at(k.signal(2, s, plane: plane), start) : nil
+      e.each(e.int(0), left, e.int(64)) { key in
+        let offset = e.mul(key, 4)
+        let sums = e.loop(e.int(0), count, carried: Array(repeating: LLVMConstNull(floats)!, count: 4)) { index, sums in
+          let part = e.at(parts, e.mul(index, ScoreShape.partBytes))
+          let factor = e.splat(e.load(e.f32, e.at(part, ScoreShape.factorAt)), 16)
+          let scores = e.at(part, e.add(offset, ScoreShape.scoresAt))
+          return (0..<4).map {
+            let power = e.load(floats, e.at(scores, $0 * 64))
+            return shape.reduction == .mean ? e.fma(power, factor, sums[$0]) : e.fmax(sums[$0], e.fmul(power, factor))
+          }
+        }
+        let inside = e.splat(e.truncate(e.sub(left, key)), 16)
+        for v in 0..<4 {
+          var sum = sums[v]
+          if let onto {
+            let other = e.load(floats, e.at(onto, e.add(offset, v * 64)))
+            sum = shape.reduction == .mean ? e.fadd(sum, other) : e.fmax(sum, other)
+          }
+          let counts = e.compare(e.add(e.iota(16), v * 16), LLVMIntSLT, inside)
+          e.store(e.select(counts, sum, PoolKernel.outside(e, shape)), e.at(out, e.add(offset, v * 64)))
+        }
+      }
+      if shape.pool > 1 {
+        let signal = shape.raw(k, s, pitch: pitch, plane: plane)
+        e.ifTrue(e.compare(chunk, LLVMIntEQ, e.int(0))) { PoolKernel.fillFirstMargin(e, signal: signal) }
+        e.ifTrue(e.compare(e.add(chunk, 1), LLVMIntEQ, chunks)) { PoolKernel.fillLastMargin(e, s, signal: signal) }
+      }
+    }
+  }
+
+  private func target(
+    _ k: KernelBuilder, _ s: KernelBuilder.Sequence, pitch: LLVMValue, plane: LLVMValue
+  ) -> LLVMValue {
+    shape.pool > 1 ? shape.raw(k, s, pitch: pitch, plane: plane) : k.signal(0, s, plane: plane)
+  }
+}
+
+/// The maximum filter over neighbours.
+///
+///     for item in my (sequence, plane, chunk): for 64 positions: out[j] = max over |d| <= pool / 2 of raw[j + d]
+struct PoolKernel: Kernel, Hashable {
+  let shape: ScoreShape
+
+  var name: String { "score_pool\(shape.pool)_x\(shape.planes)_\(shape.heads.count)" }
+  let argumentNames = ["out", "out_pitch"]
+
+  /// What stands beyond the committed positions.
+  static func outside(_ e: Emitter, _ shape: ScoreShape) -> LLVMValue {
+    e.splatConstant(shape.pool > 1 ? -Double.infinity : 0, e.vector(e.f32, 16))
+  }
+  /// The lowest numbers before the first and behind the last group of a signal that is to be pooled.
+  static func fillFirstMargin(_ e: Emitter, signal: LLVMValue) {
+    fill(e, e.at(signal, -ScoreShape.marginBytes))
+  }
+  static func fillLastMargin(_ e: Emitter, _ s: KernelBuilder.Sequence, signal: LLVMValue) {
+    fill(e, e.at(signal, e.mul(e.div(e.add(s.length, 63), 64), 256)))
+  }
+  private static func fill(_ e: Emitter, _ p: LLVMValue) {
+    let lowest = e.splatConstant(-Double.infinity, e.vector(e.f32, 16))
+    e.each(e.int(0), e.int(ScoreShape.marginBytes), e.int(64)) { e.store(lowest, e.at(p, $0)) }
+  }
+
+  func emit(_ k: KernelBuilder) {
+    let e = k.e
+    let floats = e.vector(e.f32, 16)
+    let pitch = AttentionState.chunks(k)
+    let half = shape.pool / 2
+    k.deal {
+      e.mul(ScoreShape.chunks(e, $0), shape.planes)
+    } _: { s, item in
+      let chunks = ScoreShape.chunks(e, s)
+      let plane = e.div(item, chunks)
+      let chunk = e.sub(item, e.mul(plane, chunks))
+      let start = e.mul(chunk, Int(DUSTIN_CHUNK) * 4)
+      let raw = e.at(shape.raw(k, s, pitch: pitch, plane: plane), start)
+      let out = e.at(k.signal(0, s, plane: plane), start)
+      let left = ScoreShape.keys(e, s, chunk)
+      e.each(e.int(0), left, e.int(64)) { key in
+        let offset = e.mul(key, 4)
+        func neighbours(_ distance: LLVMValue) -> [LLVMValue] {
+          let p = e.at(raw, e.add(offset, distance))
+          return (0..<4).map { e.load(floats, e.at(p, $0 * 64)) }
+        }
+        var greatest = neighbours(e.int(-4 * half))
+        func take(_ greatest: [LLVMValue], _ distance: LLVMValue) -> [LLVMValue] {
+          zip(greatest, neighbours(distance)).map(e.fmax)
+        }
+        if half <= 8 {
+          for distance in -half + 1...half { greatest = take(greatest, e.int(4 * distance)) }
+        } else {
+          greatest = e.loop(e.int(-4 * half + 4), e.int(4 * half + 4), e.int(4), carried: greatest) { take($1, $0) }
+        }
+        let inside = e.splat(e.truncate(e.sub(left, key)), 16)
+        for v in 0..<4 {
+          let counts = e.compare(e.add(e.iota(16), v * 16), LLVMIntSLT, inside)
+          e.store(e.select(counts, greatest[v], LLVMConstNull(floats)), e.at(out, e.add(offset, v * 64)))
+        }
+      }
+    }
+  }
+}

@@ -1,0 +1,126 @@
+import CDustin
+import CLLVM
+
+/// Which rows and heads a signal is made of, and where what they score lies between the kernels of one `score`.
+///
+/// A sequence's parts lie in the step's partials, [chunk of 1024 keys][KV head][row][chosen head], each
+/// {f32 m, f32 l, f32 factor, padding to 64 bytes, f32 e[1024]}; behind all parts come the signals that are still to be
+/// pooled. Nothing depends on other sequences but where it lies.
+struct ScoreShape: Hashable {
+  enum Take: String, Hashable { case all, last, ends }
+  enum Reduction: String, Hashable { case mean, max }
+
+  let cache: CacheShape
+  let queryHeads: Int
+  /// Chosen query heads, ascending.
+  let heads: [Int]
+  let take: Take
+  let reduction: Reduction
+  /// One signal per KV head instead of one for all.
+  let isSplit: Bool
+  let pool: Int
+
+  /// The chosen heads of one KV head: they lie side by side.
+  struct Group {
+    let head: Int
+    /// Number of its first one among the chosen heads.
+    let first: Int
+    let count: Int
+  }
+  var groups: [Group] {
+    let size = queryHeads / cache.heads
+    return (0..<cache.heads).compactMap { head in
+      let chosen = heads.indices.filter { heads[$0] / size == head }
+      return chosen.first.map { Group(head: head, first: $0, count: chosen.count) }
+    }
+  }
+  var planes: Int { isSplit ? cache.heads : 1 }
+  /// The chosen heads whose scores make up each plane.
+  var planeHeads: [(first: Int, count: Int)] {
+    isSplit ? groups.map { ($0.first, $0.count) } : [(0, heads.count)]
+  }
+
+  var name: String {
+    let list = heads.count == queryHeads ? "all" : heads.map(String.init).joined(separator: ".")
+    return "h\(queryHeads)_\(cache.name)_\(list)_\(take.rawValue)_\(reduction.rawValue)\(isSplit ? "_split" : "")"
+  }
+
+  static let partBytes = 64 + Int(DUSTIN_CHUNK) * 4
+  /// Offset of a part's scores.
+  static let scoresAt = 64
+  static let factorAt = 8
+
+  /// What surrounds a signal that is still to be pooled: the widest filter's half.
+  static let marginBytes = 128 * 4
+  private static let rawBytes = Int(DUSTIN_CHUNK) * 4 + 4 * marginBytes
+
+  /// Of the step's partials, per row and chunk.
+  var partialBytes: Int { heads.count * Self.partBytes + planes * Self.rawBytes }
+
+  /// Rows of a sequence that count.
+  func rows(_ e: Emitter, _ s: KernelBuilder.Sequence) -> LLVMValue {
+    switch take {
+    case .all: s.rows
+    case .last: e.int(1)
+    case .ends: e.minimum(s.rows, e.int(2))
+    }
+  }
+  /// Where the `number`th of them lies in the step.
+  func row(_ e: Emitter, _ s: KernelBuilder.Sequence, _ number: LLVMValue) -> LLVMValue {
+    switch take {
+    case .all: e.add(s.row0, number)
+    case .last: e.add(s.row0, e.add(s.rows, -1))
+    case .ends: e.add(s.row0, e.mul(number, e.add(s.rows, -1)))
+    }
+  }
+  /// Chunks that hold committed keys.
+  static func chunks(_ e: Emitter, _ s: KernelBuilder.Sequence) -> LLVMValue {
+    e.div(e.add(s.length, Int(DUSTIN_CHUNK) - 1), Int(DUSTIN_CHUNK))
+  }
+  /// Committed keys from a chunk's first one on, at most 1024.
+  static func keys(_ e: Emitter, _ s: KernelBuilder.Sequence, _ chunk: LLVMValue) -> LLVMValue {
+    e.minimum(e.sub(s.length, e.mul(chunk, Int(DUSTIN_CHUNK))), e.int(Int(DUSTIN_CHUNK)))
+  }
+
+  /// The part of a chunk for (row, chosen head) number `index`; those of one KV head follow each other.
+  func part(
+    _ k: KernelBuilder, _ s: KernelBuilder.Sequence, pitch: LLVMValue, chunk: LLVMValue, index: LLVMValue
+  ) -> LLVMValue {
+    let e = k.e
+    let before = e.mul(e.mul(s.row0, heads.count), pitch)
+    let place = e.add(e.add(before, e.mul(chunk, e.mul(rows(e, s), heads.count))), index)
+    return e.at(k.field(\.partials), e.mul(place, Self.partBytes))
+  }
+
+  /// Position 0 of a signal that is still to be pooled; a margin lies before it, and another one behind its last group.
+  func raw(_ k: KernelBuilder, _ s: KernelBuilder.Sequence, pitch: LLVMValue, plane: LLVMValue) -> LLVMValue {
+    let e = k.e
+    let parts = e.mul(e.mul(k.rows(.tokens), heads.count * Self.partBytes), pitch)
+    let place = e.mul(e.mul(e.add(e.mul(s.row0, planes), plane), pitch), Self.rawBytes)
+    return e.at(k.field(\.partials), e.add(e.add(parts, place), Self.marginBytes))
+  }
+}
+
+extension KernelBuilder {
+  /// Runs `body` for this thread's items of every sequence; items are dealt in turn.
+  func deal(
+    _ items: (_ sequence: Sequence) -> LLVMValue,
+    _ body: (_ sequence: Sequence, _ item: LLVMValue) -> Void
+  ) {
+    let threads = count(\.threads)
+    e.loop(e.int(0), rows(.sequences), carried: [e.int(0)]) { index, counter in
+      let s = sequence(index)
+      let count = items(s)
+      let phase: LLVMValue = LLVMBuildURem(e.builder, counter[0], threads, "")
+      let start: LLVMValue = LLVMBuildURem(e.builder, e.sub(e.add(thread, threads), phase), threads, "")
+      e.each(start, count, threads) { body(s, $0) }
+      return [e.add(counter[0], count)]
+    }
+  }
+
+  /// Start of a plane of the signal whose place stands in the arguments from `index` on.
+  func signal(_ index: Int, _ s: Sequence, plane: LLVMValue) -> LLVMValue {
+    let perPosition = e.add(argument(index + 1), e.mul(plane, 4))
+    return e.at(s.values, e.add(argument(index), e.mul(s.capacity, perPosition)))
+  }
+}

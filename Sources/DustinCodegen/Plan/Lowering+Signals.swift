@@ -1,0 +1,78 @@
+import DustinIR
+import DustinSupport
+
+extension FunctionLowering {
+  mutating func lowerScore(_ op: Operation) throws {
+    guard let cache = op[group: "cache"].first, let region = regions[cache] else {
+      throw unsupported("'%\(op[group: "cache"].first?.name ?? "")' is not a cache argument", op)
+    }
+    let keys = plan.program.cacheRegions[region]
+    guard keys.isKeys else {
+      throw unsupported("'%\(cache.name)' holds values; only keys are scored", op)
+    }
+    let q = op.operands[0]
+    guard q.type.shape.first == .named("T") else {
+      throw unsupported("a signal is made of one row per token (T)", op)
+    }
+    let queryHeads = q.type.shape[1].fixedValue ?? 0
+    let shape = ScoreShape(
+      cache: CacheShape(heads: keys.heads, dim: keys.dim, element: try element(q)), queryHeads: queryHeads,
+      heads: op.attributes.ints("heads") ?? Array(0..<queryHeads),
+      take: op.attributes.word("take").flatMap(ScoreShape.Take.init) ?? .all,
+      reduction: op.attributes.word("reduce").flatMap(ScoreShape.Reduction.init) ?? .mean,
+      isSplit: op.result.type.rank == 2, pool: op.attributes.int("pool") ?? 1)
+    let scale = Float(op.attributes.float("scale") ?? 1)
+    let rows: [KernelPlan.Argument] = [.arena(try offset(q)), regionArgument(region)]
+    let out = try sequencePlace(op.result)
+    let onto = try op[group: "onto"].flatMap { try sequencePlace($0) }
+    if let block = op.attributes.int("bound") {
+      let kernel = ScoreBoundKernel(shape: shape, scale: scale, block: block, hasOnto: !onto.isEmpty)
+      call(kernel, rows + out + onto, op)
+    } else {
+      guard let dot = Dot(rows: shape.cache.element, packed: shape.cache.element, target: plan.target) else {
+        throw unsupported("the cache's element type has no kernel", op)
+      }
+      call(ScoreKernel(shape: shape, scale: scale, dot: dot), rows, op)
+      call(ScoreFactorKernel(shape: shape), [], op)
+      call(ScoreSumKernel(shape: shape, hasOnto: !onto.isEmpty), out + onto, op)
+    }
+    if shape.pool > 1 { call(PoolKernel(shape: shape), out, op) }
+    partialBytes = max(partialBytes, shape.partialBytes)
+    addRead(perPosition: shape.groups.count * shape.cache.positionBytes)
+  }
+
+  mutating func lowerSelect(_ op: Operation) throws {
+    let place = try sequencePlace(op.result)
+    guard let number = sequenceValues[op.result], case .set(let room) = plan.program.sequenceValues[number].kind else {
+      throw unsupported("'%\(op.result.name)' is no set", op)
+    }
+    let set = plan.program.sequenceValues[number]
+    let attributes = op.attributes
+    let (sink, recent) = (attributes.int("sink") ?? 4, attributes.int("recent") ?? 16)
+    let (budget, granularity) = (attributes.int("budget") ?? 0, attributes.int("granularity") ?? 1)
+    let kept =
+      granularity == 1
+      ? sink + recent
+      : [sink, recent, granularity].reduce(0) { $0 + ($1 + granularity - 1) / granularity * granularity }
+    let positions = op.operands.isEmpty ? op[group: "cache"].first?.type.shape.first : op.operands[0].type.shape.last
+    let most = min(op.operands.isEmpty ? kept : budget, budget, positions.flatMap { module.bound(of: $0) } ?? .max)
+    guard room >= most else {
+      throw unsupported("'%\(op.result.name)' has room for \(room) positions, but may get \(most) of them", op)
+    }
+    let share = max(0, budget - kept) / max(1, op.operands.count)
+    let kernel = SelectKernel(
+      signals: op.operands.count, planes: set.planes, budget: budget, sink: sink, recent: recent,
+      quotas: attributes.ints("quotas") ?? Array(repeating: share, count: max(0, op.operands.count - 1)),
+      cover: attributes.float("cover") ?? 1, granularity: granularity, planeBytes: set.setBytes)
+    call(kernel, place + (try op.operands.flatMap { try sequencePlace($0) }), op)
+    partialBytes = max(partialBytes, kernel.partialBytes)
+  }
+
+  /// The two words that tell a kernel where a signal or a set lies.
+  private func sequencePlace(_ value: Value) throws -> [KernelPlan.Argument] {
+    guard let number = sequenceValues[value] else {
+      throw unsupported("'%\(value.name)' has no place with the sequence", nil)
+    }
+    return plan.arguments(ofSequenceValue: number)
+  }
+}
