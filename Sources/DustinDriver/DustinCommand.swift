@@ -12,9 +12,9 @@ public struct DustinCommand: ParsableCommand {
       """,
     version: versionText(),
     subcommands: [
-      RunCommand.self, BenchCommand.self, SelfcheckCommand.self, ImportCommand.self, OptCommand.self, CheckCommand.self,
-      FormatCommand.self, OpsCommand.self, PassesCommand.self, PipelinesCommand.self, PresetsCommand.self,
-      VersionCommand.self,
+      RunCommand.self, EvalCommand.self, BenchCommand.self, SelfcheckCommand.self, ImportCommand.self, OptCommand.self,
+      CheckCommand.self, FormatCommand.self, OpsCommand.self, PassesCommand.self, PipelinesCommand.self,
+      PresetsCommand.self, VersionCommand.self,
     ])
 
   public init() {}

@@ -1,0 +1,189 @@
+import ArgumentParser
+import DustinRuntime
+import DustinSupport
+import DustinText
+
+struct EvalCommand: ParsableCommand {
+  static let configuration = CommandConfiguration(
+    commandName: "eval", abstract: "Measures what sparse verification costs in accuracy and gains in speed.",
+    discussion: """
+      Every way of verifying answers the same questions and reads the same texts as dense verification; each text is \
+      read once. Retrieval prompts are made from --books, or read with --prompts. Perplexity scores the books' own \
+      continuations: the draft proposes by itself, the set is chosen from that, the text's tokens are verified, three a \
+      round. ARR is the share of the dense attention that falls on what was read. Drift reads long greedy outputs again, \
+      densely. With --longbench or --pg19 only these are measured, unless --task names more. Ctrl-C ends with what is done.
+      """)
+
+  enum Task: String, ExpressibleByArgument, CaseIterable { case retrieval, perplexity, arr, drift }
+
+  @OptionGroup var models: ModelOptions
+
+  @Option(
+    parsing: .unconditionalSingleValue,
+    help: ArgumentHelp(
+      "A way of verifying, such as 'dustin' or 'dustin{budget=128}'; may be repeated. Dense is always measured.",
+      valueName: "preset"))
+  var preset: [String] = []
+  @Option(help: "Budgets of the presets that name none, separated by commas.")
+  var budget = ""
+  @Option(
+    parsing: .unconditionalSingleValue,
+    help: "What to measure: retrieval, perplexity, arr or drift; may be repeated. Default: retrieval and perplexity.")
+  var task: [Task] = []
+  @Option(help: "Lengths of the texts in tokens, separated by commas: 4096 or 4k.")
+  var lengths = "4k,8k"
+  @Option(
+    parsing: .unconditional,
+    help: "Retrieval prompts of each length; a 'copy' prompt comes on top of every eight.")
+  var count = 32
+  @Option(parsing: .unconditional, help: "Windows of each length for perplexity, arr and drift.")
+  var windows = 8
+  @Option(parsing: .unconditional, help: "Tokens of each window that perplexity scores.")
+  var tokens = 512
+  @Option(parsing: .unconditional, help: "Tokens of each long output of drift.")
+  var driftTokens = 1024
+  @Option(parsing: .unconditional, help: "Rounds of each window whose attention arr looks at.")
+  var arrRounds = 8
+  @Option(name: .shortAndLong, parsing: .unconditional, help: "Seed of the generated prompts.")
+  var seed: UInt64 = 1
+  @Option(parsing: .unconditional, help: "Tokens that the draft proposes a round.")
+  var draftMax = 4
+  @Option(
+    help: ArgumentHelp(
+      "A folder of books, with a books.json or .txt files. Books marked for calibration are left out.",
+      valueName: "dir"))
+  var books = "examples/books"
+  @Option(
+    help: ArgumentHelp(
+      "Retrieval prompts, one JSON object a line: 'prompt', 'answer', 'task', 'length', 'depth', 'max_new_tokens'.",
+      valueName: "file"))
+  var prompts: String?
+  @Flag(help: "Prints one JSON object for every preset, budget and length instead of tables.")
+  var json = false
+  @Option(help: ArgumentHelp("Writes a page with plots and all figures.", valueName: "file"))
+  var report: String?
+  @Flag(help: "Shows progress although standard error is no terminal.")
+  var progress = false
+
+  func validate() throws {
+    _ = try lengthList()
+    _ = try budgetList()
+    for (name, value, range) in [
+      ("--count", count, 1...1_000_000), ("--windows", windows, 1...1_000_000), ("--tokens", tokens, 8...1_000_000),
+      ("--drift-tokens", driftTokens, 1...1_000_000), ("--arr-rounds", arrRounds, 1...1_000_000),
+      ("--draft-max", draftMax, 1...256),
+    ] where !range.contains(value) {
+      throw ValidationError("\(name) must be from \(range.lowerBound) to \(range.upperBound), not \(value).")
+    }
+    if !preset.isEmpty, models.draftModel == nil {
+      throw ValidationError("Sparse verification needs a draft: give -md DIR.")
+    }
+  }
+
+  private func lengthList() throws -> [Int] {
+    let list = try lengths.split(separator: ",").map { part -> Int in
+      let isThousands = part.hasSuffix("k") || part.hasSuffix("K")
+      guard let number = Int(isThousands ? part.dropLast() : part), number > 0, number <= 1 << 24 else {
+        throw ValidationError(
+          "--lengths takes numbers of tokens such as 4096 or 4k, separated by commas, not '\(part)'.")
+      }
+      return isThousands ? number * 1024 : number
+    }
+    if list.isEmpty { throw ValidationError("--lengths is empty.") }
+    return Set(list).sorted()
+  }
+
+  private func budgetList() throws -> [Int] {
+    try budget.split(separator: ",").map { part in
+      guard let number = Int(part), number > 0, number <= 1 << 24 else {
+        throw ValidationError("--budget takes whole numbers from 1, separated by commas, not '\(part)'.")
+      }
+      return number
+    }
+  }
+
+  private var tasks: Set<Task> { task.isEmpty ? [.retrieval, .perplexity] : Set(task) }
+
+  func run() throws {
+    catchInterrupts()
+    let modes = try EvaluationMode.list(presets: preset, budgets: budgetList())
+    let options = try models.machine.loadOptions()
+    let pair = try ModelPair.load(target: models.model, draft: models.draftModel, options: options)
+    guard let tokenizer = pair.tokenizer else {
+      throw pair.tokenizerError
+        ?? DiagnosticError("tokenizer", "'\(pair.target.path)' has no tokenizer.json, which evaluation needs")
+    }
+    let team = try ThreadTeam(threads: models.machine.threadCount)
+    let factory = evaluationPairs(pair)
+    let base = try PairTarget(.dense, target: pair.target, draft: pair.draft, options: options, team: team)
+    let others = try modes.dropFirst().map { mode in
+      let made = try factory(mode.text)
+      return try PairTarget(mode, target: made.target, draft: made.draft, options: options, team: team)
+    }
+    let session = EvaluationSession(
+      base: base, others: others, tokenizer: tokenizer, gamma: draftMax, forcesProgress: progress)
+    let evaluation = Evaluation(session)
+    var wasInterrupted = false
+    do { try measure(evaluation) } catch is Interrupted { wasInterrupted = true }
+    try output(evaluation)
+    if wasInterrupted { throw Interrupted() }
+  }
+
+  private func measure(_ evaluation: Evaluation) throws {
+    let session = evaluation.session
+    let lengths = try lengthList()
+    for length in lengths where length > session.contextSize {
+      throw DiagnosticError(
+        "context", "a length of \(grouped(length)) tokens is beyond the context of \(grouped(session.contextSize))")
+    }
+    var read: [Book]?
+    func allBooks() throws -> [Book] {
+      let books = try read ?? readBooks(books, use: .judge, tokenizer: session.tokenizer)
+      read = books
+      return books
+    }
+    if tasks.contains(.retrieval) {
+      var given: [EvaluationPrompt] = []
+      if let prompts {
+        given = try readEvaluationPrompts(prompts, tokenizer: session.tokenizer, lengths: lengths, count: count)
+      }
+      for length in lengths {
+        let asked =
+          prompts != nil
+          ? given.filter { $0.length == length }
+          : try RetrievalGenerator(books: allBooks(), tokenizer: session.tokenizer, seed: seed)
+            .prompts(length: length, count: count)
+        try evaluation.retrieval(asked)
+      }
+    }
+    let windowTasks = tasks.subtracting([.retrieval])
+    if windowTasks.isEmpty { return }
+    for length in lengths {
+      let window = try BookWindow.spread(
+        over: allBooks(), count: windows, length: length, continuation: tokens,
+        decode: { session.tokenizer.decode($0, skipSpecial: true) })
+      var work = Evaluation.WindowTasks()
+      work.perplexity = windowTasks.contains(.perplexity)
+      work.recovery = windowTasks.contains(.arr)
+      work.drift = windowTasks.contains(.drift)
+      work.driftTokens = driftTokens
+      work.recoveryRounds = arrRounds
+      try evaluation.windows(window, length: length, tasks: work)
+    }
+  }
+
+  private func output(_ evaluation: Evaluation) throws {
+    if json {
+      try Console.current.write(evaluation.jsonLines.map { $0.text + "\n" }.joined())
+    } else {
+      try Console.current.write(evaluation.tables)
+    }
+  }
+}
+
+/// Pairs that verify as presets say, of the models of a dense pair.
+func evaluationPairs(_ pair: ModelPair) -> PairFactory {
+  { preset in
+    throw DiagnosticError("preset", "verification as '\(preset)' cannot be compiled yet; dense verification can")
+  }
+}
