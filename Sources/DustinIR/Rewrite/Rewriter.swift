@@ -117,9 +117,11 @@ public final class Rewriter {
   @discardableResult
   public func insertAtEnd(_ operation: Operation) -> Operation { insert(operation, afterIndex: last) }
 
-  /// Every use of `old` becomes a use of `new`, also in the returns.
+  /// Every use of `old` becomes a use of `new`, also in the returns: a result keeps its name there, since functions find
+  /// each other's values by name.
   public func replaceUses(of old: Value, with new: Value) {
     if old === new { return }
+    if isReturned(old), !isReturned(new), new.definingOperation != nil { new.name = old.name }
     let users = users(of: old)
     for user in users {
       update(user) {
