@@ -257,7 +257,7 @@ public final class Interpreter {
     }
   }
 
-  /// - Returns: -1 for the extent of a set, which the op decides.
+  /// - Returns: -1 for the extent of a set, which the op decides, and for that of a view through one.
   private func shape(of value: Value, _ extents: [String: Int], _ location: SourceRange?) throws -> [Int] {
     try value.type.shape.map { dim in
       switch dim {
@@ -265,6 +265,7 @@ public final class Interpreter {
       case .named(let name):
         if value.isSet { return -1 }
         if let extent = extents[name] { return extent }
+        if value.isCache { return -1 }
         throw DiagnosticError("unbound-dim", "no argument gives '\(name)' of '%\(value.name)' an extent", at: location)
       }
     }

@@ -70,9 +70,9 @@ extension OpDefinition {
       as many as its quota, the last signal as many as `budget` leaves
       order: IEEE totalOrder, so -0 < 0 < inf < nan (without a sign); equal scores: lower positions first
       `cover` = p < 1: a signal stops before its quota once its sum over V reaches p of its sum over all positions
-      `granularity` = g: V is whole blocks of g, those that hold one of the first or the recent positions, then the greatest by
-      their greatest score; budget and quotas count g positions a block and are rounded down to blocks; the last block may be short
-      equal shares: of what `sink` and `recent` leave, where with blocks each is rounded up to blocks and one block more is taken off
+      `granularity` = g: V is whole blocks of g, those that hold one of the first or the recent positions, then the greatest
+      by their greatest score; budget and quotas count g positions a block, rounded down to blocks; the last may be short
+      equal shares: of the budget less `sink` and `recent`; with blocks both are rounded up to blocks, and one block more
       i = V ascending, at most `budget` positions; the last committed position is always the last of them
       a set per KV head: every plane from its plane of the signals; a plane with fewer positions than S ends in -1
       """,
