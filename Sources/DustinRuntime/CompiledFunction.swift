@@ -20,6 +20,8 @@ final class CompiledFunction {
   let isExact: Bool
   let partialBytes: Int
   let reads: Program.CacheReads
+  /// A sequence with more rows than a step takes may go in several: not where all its rows make one signal or set.
+  let mayBeCut: Bool
   private let tokenLimit: Int
 
   init(_ function: Program.Function, of program: Program) throws {
@@ -68,6 +70,9 @@ final class CompiledFunction {
     if ids == nil, appends {
       throw DiagnosticError("program", "function '\(function.name)' extends the caches, but has no argument 'ids'")
     }
+    // Those that it makes for itself go by its name (`verify/set`).
+    mayBeCut =
+      ids != nil && valueResults.isEmpty && !program.sequenceValues.contains { $0.name.hasPrefix("\(function.name)/") }
     try function.validateTable(kernels: program.kernelCount)
     table = .allocate(capacity: max(function.table.count, 1))
     table.initialize(repeating: 0)
@@ -79,9 +84,6 @@ final class CompiledFunction {
 
   /// Tokens that the function can be given: as many as its table holds, and no more than it has logits for.
   var vocabulary: Int { min(tokenLimit, results.first { $0.name == "logits" }?.count ?? Int(Int32.max)) }
-
-  /// A sequence with more rows than a step takes may go in several: not where all rows make one signal or set.
-  var mayBeCut: Bool { ids != nil && valueResults.isEmpty }
 
   /// - Throws: `DiagnosticError` with id `port` that names the results there are.
   func result(_ name: String) throws -> (index: Int, port: ArenaPort) {

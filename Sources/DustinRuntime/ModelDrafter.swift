@@ -3,8 +3,8 @@ import DustinSupport
 /// Proposes with a smaller model of the same vocabulary, and looks ahead for the target: if the draft's program has a
 /// function `look`, that one makes signals or sets of the rows that the draft's steps left.
 ///
-/// Looking ahead, the draft is run once more, on its last proposal, so that its rows are those that verification will
-/// feed: the sequence's last token and every proposed one. `look` sees as many positions as the target has committed. It
+/// If `look` takes rows, the draft is run once more, on its last proposal, so that its rows are those that verification
+/// will feed: the sequence's last token and every proposed one. `look` sees as many positions as the target has committed. It
 /// runs when the target is about to choose positions, when the draft's own policy says so if its steps read through what
 /// `look` makes, and over the prompt's last row before the first round.
 public final class ModelDrafter: Drafter {
@@ -108,12 +108,13 @@ public final class ModelDrafter: Drafter {
     var places: [Int] = []
     var rows: [StepRows] = []
     var lookers: Set<Int> = []
+    let looksAtRows = look?.rowArguments.isEmpty == false
     for (place, wish) in wishes.enumerated() {
       guard let (cache, pending) = catchUp(wish) else { continue }
-      // Without looking ahead the last proposal is not fed: positions up to tokens.count + count - 2 are taken.
       let looks = looksAhead(wish)
       if looks { lookers.insert(place) }
-      counts[place] = min(wish.count, cache.limit - wish.tokens.count + (looks ? 0 : 1))
+      // If the last proposal is not fed, positions up to tokens.count + count - 2 are taken.
+      counts[place] = min(wish.count, cache.limit - wish.tokens.count + (looks && looksAtRows ? 0 : 1))
       if counts[place] == 0, !looks { continue }
       places.append(place)
       rows.append(StepRows(cache, pending))
@@ -126,14 +127,14 @@ public final class ModelDrafter: Drafter {
         let cache = rows[sequence].cache
         let fed = rows[sequence].tokens.count
         // Of the tokens that it catches up with only the last one is a row of verification.
-        if look != nil { try step.keep(sequence: sequence, rows: fed - 1..<fed, appending: !isFirst) }
+        if looksAtRows { try step.keep(sequence: sequence, rows: fed - 1..<fed, appending: !isFirst) }
         try cache.commit(fed)
         slots[wishes[place].index]?.tokens += rows[sequence].tokens
         if proposals[place].tokens.count == counts[place] { continue }
         let position = wishes[place].tokens.count + proposals[place].tokens.count
         let token = try draw(step.lastLogits(sequence: sequence), wishes[place], position, &proposals[place])
         proposals[place].tokens.append(token)
-        if lookers.contains(place) || proposals[place].tokens.count < counts[place] {
+        if (looksAtRows && lookers.contains(place)) || proposals[place].tokens.count < counts[place] {
           next.places.append(place)
           next.rows.append(StepRows(cache, [token]))
         }

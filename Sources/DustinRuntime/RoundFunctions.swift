@@ -17,7 +17,7 @@ struct RoundFunctions {
   let observeOnce: CompiledFunction?
   let dense: CompiledFunction?
   let policy: Program.Policy
-  /// Sets that `verify` reads through; empty: it reads everything, and the rounds choose nothing.
+  /// Sets that `verify` is given; empty: it reads everything, or chooses for itself.
   let sets: [Int]
   /// Signals and sets that these functions take and no function of the program makes: the drafter's, or zero and empty.
   let foreign: [Int]
@@ -61,10 +61,10 @@ struct RoundFunctions {
       }
     }
     offered = foreign.filter { offers.contains(program.sequenceValues[$0]) }
-    let full = sets.isEmpty || program.function("dense") == nil ? nil : try model.function("dense")
+    let full = verify.isExact || program.function("dense") == nil ? nil : try model.function("dense")
     _ = try full?.result("logits")
     dense = mayReadAll ? full : nil
-    if !sets.isEmpty, mayReadAll, policy.denseEvery > 0, dense == nil {
+    if !verify.isExact, mayReadAll, policy.denseEvery > 0, dense == nil {
       throw DiagnosticError(
         "function",
         "the program reads everything once every \(policy.denseEvery) tokens, but it has no function 'dense' for it")
@@ -87,5 +87,5 @@ struct RoundFunctions {
 
   /// Whether a new choice of positions waits for the drafter.
   var needsOffer: Bool { !offered.isEmpty }
-  var choosesPositions: Bool { !sets.isEmpty && (select != nil || observe != nil || needsOffer) }
+  var choosesPositions: Bool { select != nil || observe != nil || needsOffer }
 }

@@ -277,10 +277,11 @@ final class Rounds {
     guard let set = functions.sets.first else { return }
     let values = target.model.program.sequenceValues
     for signal in functions.offered where values[signal].kind == .signal {
-      guard values[signal].planes == values[set].planes else { continue }
+      // One signal may serve the sets of all KV heads.
+      guard [1, values[set].planes].contains(values[signal].planes) else { continue }
       var (covered, all) = (0.0, 0.0)
       for plane in 0..<values[set].planes {
-        let scores = cache.scores(ofSignal: signal, plane: plane)
+        let scores = cache.scores(ofSignal: signal, plane: min(plane, values[signal].planes - 1))
         for score in scores { all += Double(score) }
         for position in cache.positions(ofSet: set, plane: plane) where scores.indices.contains(Int(position)) {
           covered += Double(scores[Int(position)])

@@ -91,7 +91,7 @@ private func words(_ step: UnsafeMutablePointer<dustin_step>) -> (arrived: Word,
 }
 
 /// All threads meet here, with the words of the step, as emitted code does.
-private func barrier(_ step: UnsafeMutablePointer<dustin_step>) {
+func fakeBarrier(_ step: UnsafeMutablePointer<dustin_step>) {
   guard let (arrived, phase) = words(step) else { return }
   let now = phase.pointee.load(ordering: .acquiring)
   if arrived.pointee.wrappingAdd(1, ordering: .acquiringAndReleasing).newValue == Int64(step.pointee.threads) {
@@ -129,7 +129,7 @@ let fakeEntry: dustin_entry = { step, thread in
       writeFake(s, slot: Int(s.length) + r, hash: mixed(UInt64(id) &+ 1, UInt64(position) &+ 77))
     }
   }
-  barrier(step)
+  fakeBarrier(step)
   // The threads are shifted, so that each reads what another one wrote.
   for index in 0..<count where Int64(index + 1) % threads == thread {
     let s = step.pointee.sequences[index]
@@ -148,7 +148,7 @@ let fakeEntry: dustin_entry = { step, thread in
       }
     }
   }
-  barrier(step)
+  fakeBarrier(step)
   // Emitted code may leave its words as it likes; nobody reads them any more, and each step starts with zeros.
   if thread == 0 { leaveWords(step) }
 }
