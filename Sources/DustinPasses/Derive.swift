@@ -42,7 +42,7 @@ public struct Derive: Pass {
       }
       let type = TensorType(first.type.element, [.fixed(1), first.type.shape[1]])
       context.rewrite(copy) { rewriter in
-        let lastRow = Operation(.lastRow, [OperandGroup("", [first])], results: [(first.name + ".last", type)])
+        let lastRow = Operation(.lastRow, [OperandGroup("", [first])], results: [(first.name, type)])
         rewriter.setReturn(0, rewriter.insertAtEnd(lastRow).result)
       }
     }

@@ -12,6 +12,9 @@ extension KernelPlan {
         notes: [.note("end the pipeline with 'plan-memory'")])
     }
     try declareSequenceValues(of: module)
+    program.policy = Program.Policy(
+      refresh: module.attributes.int("refresh") ?? 1, denseEvery: module.attributes.int("dense_every") ?? 0,
+      observe: module.attributes.int("observe") ?? 0)
     for function in module.functions {
       var lowering = try FunctionLowering(module, function, self)
       try lowering.run()

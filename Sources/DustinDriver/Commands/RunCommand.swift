@@ -11,6 +11,10 @@ struct RunCommand: ParsableCommand {
       """)
 
   @OptionGroup var models: ModelOptions
+  @OptionGroup var presets: PresetOptions
+  @Flag(
+    help: "With a preset: its tokens are only proposed, and dense passes decide; the text is that of the model itself.")
+  var exact = false
 
   @Option(
     name: [.customShort("p"), .long], parsing: .unconditional,
@@ -110,6 +114,12 @@ struct RunCommand: ParsableCommand {
     if compare != nil, prompts != nil || json || logits != nil {
       throw ValidationError("--compare prints a table for a single prompt: it takes no --prompts, --json and --logits.")
     }
+    if compare == .plain, presets.preset != nil, !exact {
+      throw ValidationError("--compare plain with a preset needs --exact: sparse verification gives other tokens.")
+    }
+    if exact, presets.preset != nil, models.draftModel == nil || draftMax == 0 {
+      throw ValidationError("--exact with a preset needs a draft: give -md DIR, and --draft-max above 0.")
+    }
     if compare == .plain, models.draftModel == nil || draftMax == 0 {
       throw ValidationError("--compare plain needs a draft: give -md DIR, and --draft-max above 0.")
     }
@@ -142,6 +152,8 @@ struct RunCommand: ParsableCommand {
     catchInterrupts()
     var loadOptions = try models.machine.loadOptions()
     loadOptions.contextSize = contextSize
+    let choice = try presets.choice(for: models)
+    loadOptions.preset = choice?.text
     let pair = try ModelPair.load(target: models.model, draft: models.draftModel, options: loadOptions)
     var prompts = try source.read(pair.tokenizer, missing: missingTokenizer(pair))
     if let promptLimit {
@@ -161,6 +173,9 @@ struct RunCommand: ParsableCommand {
     let team = try ThreadTeam(threads: models.machine.threadCount)
     let generator = try Generator(pair, team: team, options: options)
     generator.forcesProgress = progress
+    generator.preset = choice
+    generator.isExact = exact
+    if !quiet { for note in choice?.notes ?? [] { Console.current.writeError("note: \(note)\n") } }
     try generator.check(prompts)
     try checkInterruption()
     if sampling.isGreedy, !quiet {

@@ -50,3 +50,28 @@ struct MachineOptions: ParsableArguments {
     return options
   }
 }
+
+/// How verification is made sparse.
+struct PresetOptions: ParsableArguments {
+  @Option(
+    help: ArgumentHelp(
+      "Verification reads a set of positions in the place of all: dustin, 'dustin{budget=256}', … ('dustin presets').",
+      valueName: "preset"))
+  var preset: String?
+  @Option(
+    help: ArgumentHelp(
+      "What 'dustin calibrate' found; default: sparsity.json in the target's directory, if there is one.",
+      valueName: "file"))
+  var sparsity: String?
+
+  func validate() throws {
+    if sparsity != nil, preset == nil { throw ValidationError("--sparsity is for a --preset.") }
+  }
+
+  /// The preset with what is known of the models; nil without `--preset`.
+  func choice(for models: ModelOptions) throws -> PresetChoice? {
+    guard let preset else { return nil }
+    return try PresetChoice(
+      preset, sparsity: sparsity, target: models.model, draft: models.draftModel)
+  }
+}

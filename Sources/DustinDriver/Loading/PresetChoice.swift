@@ -12,6 +12,15 @@ struct PresetChoice: Sendable {
   /// Sentences for people: where options came from, what was left out.
   let notes: [String]
 
+  /// - Parameters:
+  ///   - sparsity: The path of a sparsity file; nil: the one beside the target, if there is one.
+  ///   - target: The target's directory.
+  ///   - draft: The draft's directory, if there is a draft.
+  init(_ text: String, sparsity: String?, target: String, draft: String?) throws {
+    let found = try SparsityFile.find(given: sparsity, target: target, draft: draft)
+    try self.init(text, file: found.file, fileNote: found.note, hasDraft: draft != nil)
+  }
+
   /// - Parameter text: `dustin`, `dustin{budget=128}`; one preset.
   /// - Throws: `DiagnosticError` with a caret for a misspelt name or option, and with id `preset-draft` when the preset
   ///   needs a draft and there is none.

@@ -73,20 +73,24 @@ struct SparsityFile: Sendable {
     ])
   }
 
-  /// The file next to the target, if there is one for these two models.
+  /// The file that is given, or the one next to the target, if there is one for these two models.
   ///
   /// - Returns: The file, and a sentence when one lies there that was made with another draft.
   /// - Throws: `DiagnosticError` with id `sparsity-file` when the file is another target's, or damaged.
-  static func find(target: String, draft: String?) throws -> (file: SparsityFile?, note: String?) {
-    let path = target + (target.hasSuffix("/") ? "" : "/") + name
-    guard fileExists(path) else { return (nil, nil) }
+  static func find(given: String? = nil, target: String, draft: String?) throws -> (file: SparsityFile?, note: String?)
+  {
+    let path = given ?? target + (target.hasSuffix("/") ? "" : "/") + name
+    guard given != nil || fileExists(path) else { return (nil, nil) }
     let file = try SparsityFile(path: path)
     guard try ModelDirectory(path: target).fingerprint() == file.target else {
       throw DiagnosticError(
-        "sparsity-file", "'\(path)' was made for another target than the model beside it",
+        "sparsity-file", "'\(path)' was made for another target than '\(target)'",
         notes: [.note("make it anew with 'dustin calibrate', or remove it")])
     }
     if let draft, try ModelDirectory(path: draft).fingerprint() != file.draft {
+      if given != nil {
+        throw DiagnosticError("sparsity-file", "'\(path)' was made for another draft than '\(draft)'")
+      }
       return (nil, "'\(path)' was made with another draft and is not used")
     }
     return (file, nil)

@@ -12,10 +12,18 @@ final class Generator {
   var onEnd: ((Batch) throws -> Void)?
   /// Show how far prompts are read although standard error is no terminal.
   var forcesProgress = false
+  /// Sparse verification only proposes, and a dense pass decides.
+  var isExact = false
+  /// What makes verification sparse, if anything does.
+  var preset: PresetChoice?
+  /// Of the last exact run.
+  private(set) var stack: StackDrafter.Metrics?
   /// Stops the runs: with Ctrl-C, or by itself.
   let cancel = CancelFlag(following: interruption)
   private let target: Engine
   private let draft: Engine?
+  /// What sparse programs call the exact function.
+  private let dense = "dense"
 
   /// One batch: the results in the order of its prompts, and the logits behind each prompt.
   struct Batch {
@@ -66,9 +74,22 @@ final class Generator {
     targetCaches: [KVCache] = [], draftCaches: [KVCache] = []
   ) throws -> Batch {
     var drafter: (any Drafter)?
+    var options = options
+    var middle: StackDrafter?
     if drafts, let draft, let model = pair.draft {
-      drafter = try ModelDrafter(engine: draft, contextSize: model.contextSize)
+      let proposer = try ModelDrafter(engine: draft, contextSize: model.contextSize)
+      drafter = proposer
+      if isExact, options.gamma > 0, pair.target.compiled.program.function(dense) != nil {
+        var levels = StackDrafter.Options()
+        levels.gamma = options.gamma
+        middle = try StackDrafter(target: target, inner: proposer, options: levels)
+        options.gamma = middle?.blockLimit ?? options.gamma
+        drafter = middle
+      }
     }
+    if isExact, pair.target.compiled.program.function(dense) != nil { options.verifyFunction = dense }
+    if isExact { try requireExact(pair.target.compiled.program, function: options.verifyFunction) }
+    defer { stack = middle?.metrics }
     let loop = try SpeculativeLoop(target: target, drafter: drafter, options: options, cancel: cancel)
     var bar = ProgressBar("reading", unit: "tokens", isForced: forcesProgress)
     defer { bar.clear() }

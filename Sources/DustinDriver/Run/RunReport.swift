@@ -11,6 +11,9 @@ struct RunReport {
   var compileSeconds: Double
   /// Whether a draft proposed.
   var isSpeculative: Bool
+  var preset: PresetChoice?
+  /// The middle level of an exact run with a preset.
+  var stack: StackDrafter.Metrics?
 
   /// - Parameter index: of the prompt in its batch.
   init(_ prompt: Prompt, _ batch: Generator.Batch, _ index: Int, _ generator: Generator) {
@@ -20,6 +23,8 @@ struct RunReport {
     run = batch.metrics
     loadSeconds = generator.pair.loadSeconds
     compileSeconds = generator.pair.compileSeconds
+    preset = generator.preset
+    stack = generator.stack
     isSpeculative = generator.pair.draft != nil && generator.options.gamma > 0
   }
 
@@ -62,6 +67,28 @@ struct RunReport {
         ])
       ),
     ]
+    if let preset { entries.append((key: "verification", value: verification(preset))) }
+    return .object(entries)
+  }
+
+  private func verification(_ preset: PresetChoice) -> JSON {
+    func number(_ value: Double?) -> JSON { value.map { .double($0) } ?? .null }
+    var entries: [(key: String, value: JSON)] = [
+      (key: "preset", value: .string(preset.text)),
+      (key: "budget", value: preset.budget.map { .int($0) } ?? .null),
+      (key: "arr_estimate", value: number(stack?.signalCoverage ?? run.signalCoverage)),
+      (key: "dense_rounds", value: .int(run.denseRounds)),
+      (key: "select_s", value: .double(run.selectSeconds)),
+    ]
+    if let stack {
+      entries.append(
+        (
+          key: "exact",
+          value: .object([
+            (key: "agreement", value: .double(stack.agreement)), (key: "mean_rounds", value: .double(stack.meanRounds)),
+          ])
+        ))
+    }
     return .object(entries)
   }
 
@@ -94,6 +121,32 @@ struct RunReport {
         "accepted \(speculation.accepted) of \(speculation.drafted) drafted tokens (\(fixed(share, 1)) %), "
           + "\(fixed(speculation.meanAcceptedLength, 2)) tokens a round")
     }
+    if let preset { lines += sparsityLines(preset) }
     return lines.map { $0 + "\n" }.joined()
+  }
+
+  /// Budget, what the sets cover and the bytes that they save.
+  private func sparsityLines(_ preset: PresetChoice) -> [String] {
+    var lines: [String] = []
+    var line = "verification \(preset.text)"
+    if let coverage = stack?.signalCoverage ?? run.signalCoverage {
+      line += ", ARR estimate \(fixed(100 * coverage, 1)) % (share of the look-ahead's scores that the sets hold)"
+    }
+    lines.append(line)
+    if run.decodeTokens > 0 {
+      func kilobytes(_ bytes: Int) -> String { grouped(bytes / run.decodeTokens / 1024) }
+      let (target, draft) = (run.targetTraffic, run.draftTraffic)
+      lines.append(
+        "KV read per token: target \(kilobytes(target.bytesRead)) KiB of \(kilobytes(target.denseBytes)) KiB dense, "
+          + "draft \(kilobytes(draft.bytesRead)) of \(kilobytes(draft.denseBytes)) KiB, scoring included")
+    }
+    if let stack {
+      lines.append(
+        "exact: \(fixed(stack.meanRounds, 1)) sparse rounds a dense pass, which kept "
+          + "\(fixed(100 * stack.agreement, 1)) % of the tokens that it looked at")
+    } else if run.denseRounds > 0 {
+      lines.append("\(run.denseRounds) rounds were verified densely")
+    }
+    return lines
   }
 }
