@@ -1,6 +1,7 @@
 import ArgumentParser
 import DustinIR
 import DustinPasses
+import DustinSupport
 
 struct PresetsCommand: ParsableCommand {
   static let configuration = CommandConfiguration(
@@ -37,6 +38,10 @@ struct PresetsCommand: ParsableCommand {
   }
 
   private func chosen(_ text: String, _ registry: PassRegistry) throws -> (any Preset)? {
-    try PassPipeline.parse(text, registry: registry, source: "<preset>").passes.first as? any Preset
+    let passes = try PassPipeline.parse(text, registry: registry, source: "<preset>").passes
+    guard passes.count == 1 else {
+      throw DiagnosticError("preset", "'dustin presets' explains one preset at a time, not \(passes.count)")
+    }
+    return passes[0] as? any Preset
   }
 }

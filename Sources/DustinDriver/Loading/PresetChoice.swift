@@ -31,8 +31,11 @@ struct PresetChoice: Sendable {
     let passes = try PassPipeline.parse(buffer, registry: registry).passes
     guard passes.count == 1, let preset = passes[0] as? any Preset else {
       throw DiagnosticError(
-        "preset", "--preset takes one preset, not \(passes.count)", at: SourceRange(buffer, 0, max(1, text.utf8.count)))
+        "preset", "--preset takes one preset, not \(passes.count == 0 ? "none" : String(passes.count))",
+        at: SourceRange(buffer, 0, max(1, text.utf8.count)))
     }
+    // Without a draft nothing looks ahead: what history the user names chooses everything.
+    if !hasDraft, let dustin = preset as? DustinPreset, dustin.history != nil, dustin.m == nil { dustin.m = 0 }
     guard hasDraft || !preset.needsDraft else {
       throw DiagnosticError(
         "preset-draft", "preset '\(preset.name)' chooses positions by the draft's look-ahead, and there is no draft",
@@ -41,10 +44,11 @@ struct PresetChoice: Sendable {
     var notes = fileNote.map { [$0] } ?? []
     if let dustin = preset as? DustinPreset {
       if !hasDraft { notes.append("without a draft the whole set is chosen by the target's history (m=0)") }
-      if hasDraft, dustin.look == nil {
+      if dustin.needsDraft, dustin.look == nil {
+        let rest = dustin.history == nil ? ", and the whole set is look-ahead" : ""
         notes.append(
-          "without \(SparsityFile.name) every head of the draft's last layer scores, and the whole set is look-ahead; "
-            + "'dustin calibrate' finds better ones")
+          "no heads of the draft are known: every head of its last layer scores\(rest); 'dustin calibrate' finds better ones"
+        )
       }
     }
     self.text = PassPipeline.text(of: preset)
@@ -56,9 +60,7 @@ struct PresetChoice: Sendable {
 
   /// A preset with the file's options, before the user's own are read.
   private static func filled(_ preset: any Preset, _ file: SparsityFile?, hasDraft: Bool) -> any Preset {
-    for option in file?.options ?? [] {
-      _ = preset.options.first { $0.name == option.name }?.read(option.value)
-    }
+    file?.fill(preset)
     if !hasDraft, let dustin = preset as? DustinPreset, dustin.history != nil { dustin.m = 0 }
     return preset
   }

@@ -14,7 +14,7 @@ struct SparsityFile: Sendable {
   /// Fingerprints of the models.
   var target: String
   var draft: String
-  /// Texts of options, by name: those that a preset has and nobody gives are set from here.
+  /// Texts of options, by name: those that a preset takes from a calibration and nobody gives are set from here.
   var options: [(name: String, value: String)]
   /// What was measured, for people.
   var why: [String]
@@ -45,8 +45,10 @@ struct SparsityFile: Sendable {
     self.draft = draft
     options = try entries.map { key, value in
       guard let text = value.stringValue else { throw wrong("the option \"\(key)\" must be a text", value) }
-      let known = PassRegistry.presets.map { $0() }.compactMap { preset in preset.options.first { $0.name == key } }
-      guard !known.isEmpty else { throw wrong("no preset has an option \"\(key)\"", value) }
+      let known = PassRegistry.presets.map { $0() }.compactMap { preset in
+        preset.options.first { $0.name == key && preset.calibratedOptions.contains(key) }
+      }
+      guard !known.isEmpty else { throw wrong("no preset takes an option \"\(key)\" from a calibration", value) }
       // Each has the option of the same name for the same thing.
       guard known.allSatisfy({ $0.read(text) }) else {
         throw wrong("the option \"\(key)\" must be \(known[0].kind), not \"\(text)\"", value)
@@ -54,6 +56,18 @@ struct SparsityFile: Sendable {
       return (key, text)
     }
     why = root["why"]?.arrayValue?.compactMap(\.stringValue) ?? []
+    for preset in PassRegistry.presets.map({ $0() }) {
+      let usual = preset.validate()
+      fill(preset)
+      if let problem = preset.validate(), problem != usual { throw wrong(problem, root["options"]) }
+    }
+  }
+
+  /// Sets the options that the preset takes from a calibration.
+  func fill(_ preset: any Preset) {
+    for option in options where preset.calibratedOptions.contains(option.name) {
+      _ = preset.options.first { $0.name == option.name }?.read(option.value)
+    }
   }
 
   init(target: String, draft: String, options: [(name: String, value: String)], why: [String]) {

@@ -80,6 +80,12 @@ public final class Rewriter {
 
   public func isReturned(_ value: Value) -> Bool { returnUses[value] != nil }
 
+  /// Whether the value is a result that goes to other functions, which find it by its name: neither plain nor a cache.
+  public func isPassedOn(_ value: Value) -> Bool {
+    isReturned(value)
+      && zip(function.returns, function.returnRoles).contains { $0 === value && $1 != .plain && $1 != .cache }
+  }
+
   /// The operation that uses the value, if exactly one operand slot does and no return.
   public func onlyUser(of value: Value) -> Operation? {
     guard !isReturned(value), let users = uses[value], users.count == 1, let (user, count) = users.first, count == 1

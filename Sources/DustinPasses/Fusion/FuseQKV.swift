@@ -27,7 +27,8 @@ public struct FuseQKV: Pass {
   private func fuse(_ append: Operation, _ rewriter: Rewriter) {
     // A reader through a set has the whole cache as its tail.
     let readers = rewriter.users(of: append.results[0]).filter { $0.name == "attend" }
-    guard readers.count == 1, readers[0][group: "cache"] == append.results || readers[0][group: "tail"] == append.results,
+    guard readers.count == 1,
+      readers[0][group: "cache"] == append.results || readers[0][group: "tail"] == append.results,
       let q = projection(readers[0].operands[0]), let k = projection(append.operands[0]),
       let v = projection(append.operands[1])
     else { return }

@@ -18,14 +18,14 @@ public struct LookAhead: Pass {
   public let summary = "Passes the draft's queries on and scores every position with them: the signal %look."
   @PassOption("heads", "layers and query heads that score; default all heads of the last layer")
   public var heads: HeadChoice? = nil
-  @PassOption("pool", "width of the maximum filter over positions, odd; the neighbours of what is looked at count too")
+  @PassOption("pool", "positions of the maximum filter, odd, at most 255: neighbours of what is looked at count too")
   public var pool = 5
-  @PassOption("reduce", "over rows and heads") public var reduce = Reduce.mean
+  @PassOption("reduce", "of the scores over rows, heads and layers") public var reduce = Reduce.mean
 
   public init() {}
 
   public func validate() -> String? {
-    1...255 ~= pool && pool % 2 == 1 ? nil : "look-ahead needs an odd pool of 1 … 255, not \(pool)"
+    1...255 ~= pool && pool % 2 == 1 ? nil : "look-ahead needs an odd pool=1 … 255, not \(pool)"
   }
 
   public func run(on module: Module, context: PassContext) throws {
@@ -62,7 +62,7 @@ public struct LookAhead: Pass {
     if let sum { look.addReturn(sum, role: .round) }
     for function in [module.function("prefill"), draft].compactMap({ $0 }) {
       for chosen in choice.layers {
-        try function.returnQueries(of: chosen.layer, as: "ahead.\(chosen.layer)", role: .rows, name)
+        try function.returnQueries(of: chosen, as: "ahead.\(chosen.layer)", role: .rows, name)
       }
     }
     module.functions.append(look)

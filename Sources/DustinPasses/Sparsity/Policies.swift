@@ -10,15 +10,15 @@ import DustinSupport
 public struct Policies: Pass {
   public let name = "policy"
   public let summary = "Says how many rounds a set is kept and after how many tokens everything is read once."
-  @PassOption("refresh", "rounds that a set is kept, at least 1; a question that arrives in between reads blind")
+  @PassOption("refresh", "rounds that a set is kept, at least 1: what a question asks for in between is not found")
   public var refresh = 1
-  @PassOption("dense-every", "tokens after which they are fed again through dense attention; 0: never")
+  @PassOption("dense-every", "tokens after which they are fed again through dense attention, at most 400; 0: never")
   public var denseEvery = 0
 
   public init() {}
 
   public func validate() -> String? {
-    if !(1...1_000_000 ~= refresh) { return "policy needs refresh=1 or more" }
+    if !(1...1_000_000 ~= refresh) { return "policy needs refresh=1 … 1000000, not \(refresh)" }
     return 0...400 ~= denseEvery ? nil : "policy needs dense-every=0 … 400, not \(denseEvery)"
   }
 

@@ -12,6 +12,8 @@ public protocol Preset: Pass {
   var deviations: [String] { get }
   /// Whether the target needs the draft's look-ahead.
   var needsDraft: Bool { get }
+  /// Names of the options that a calibration of the models finds; all others are as published, whatever the models.
+  var calibratedOptions: [String] { get }
   /// The passes for a model: of the target (it has `@verify`) or of the draft. Empty: the model stays as it is.
   func pipeline(for role: PresetRole) -> String
 }
@@ -21,12 +23,20 @@ public enum PresetRole: String, Sendable, CaseIterable { case target, draft }
 extension Preset {
   public var deviations: [String] { [] }
   public var needsDraft: Bool { false }
+  public var calibratedOptions: [String] { [] }
 
   public func validate() -> String? { PassPipeline.problem(of: self) }
 
   public func run(on module: Module, context: PassContext) throws {
+    try context.require(.tensor, of: module)
     let role: PresetRole = module.function("verify") != nil ? .target : .draft
-    if role == .draft { _ = try context.function("draft", of: module) }
+    guard role == .target || module.function("draft") != nil else {
+      throw DiagnosticError(
+        "unknown-function", "\(name): the module has neither @verify nor @draft; run target or draft first")
+    }
+    if case .string(let other)? = module.attributes["preset"] {
+      throw DiagnosticError("preset-already", "\(name): the module already is as the preset '\(other)' makes it")
+    }
     let text = pipeline(for: role)
     for pass in try PassPipeline.parse(text, registry: .sparsity, source: "<preset \(name)>").passes {
       try pass.run(on: module, context: context)

@@ -24,38 +24,58 @@ public struct DustinPreset: Preset {
   @PassOption("budget", "most positions that verification reads, rows in flight not counted") public var budget = 512
   @PassOption("sink", "first positions, always read") public var sink = 4
   @PassOption("recent", "last positions, always read") public var recent = 16
-  @PassOption("m", "positions that the look-ahead chooses, the rest is history's; default half of what is free")
+  @PassOption(
+    "m", "positions that the look-ahead chooses, as far as the budget goes; the rest is history's; default half of both"
+  )
   public var m: Int? = nil
   @PassOption("look", "layers and heads of the draft that score; default all of its last layer")
   public var look: HeadChoice? = nil
   @PassOption("history", "layer and heads of the target that score; default: no history")
   public var history: HeadChoice? = nil
-  @PassOption("pool", "width of the maximum filter over scores") public var pool = 5
+  @PassOption("pool", "positions of the maximum filter over scores, odd") public var pool = 5
   @PassOption("granularity", "1, or 16: whole blocks") public var granularity = 1
   @PassOption("draft", "most positions that the draft reads; 0: all") public var draft = 256
-  @PassOption("draft-recent", "last positions among those") public var draftRecent = 64
-  @PassOption("dense-layers", "layers of the target that read everything") public var denseLayers: [Int] = []
+  @PassOption("draft-recent", "last positions among those, at most half of them") public var draftRecent = 64
+  @PassOption("dense-layers", "layers of the target that read everything; default none")
+  public var denseLayers: [Int] = []
   @PassOption("refresh", "rounds that a set is kept") public var refresh = 1
   @PassOption("dense-every", "tokens after which they are read densely once; 0: never") public var denseEvery = 0
 
   public init() {}
   public var needsDraft: Bool { signals.contains(.look) }
+  public var calibratedOptions: [String] {
+    ["m", "look", "history", "pool", "granularity", "draft", "draft-recent", "dense-layers"]
+  }
 
-  private var free: Int { max(0, budget - sink - recent) }
-  private var quota: Int { m ?? (history == nil ? free : free / 2) }
+  /// What the positions that are always read leave. Only for a budget that can be: others are refused by the passes.
+  private var free: Int {
+    if SetSize.problem(name, budget: budget, sink: sink, recent: recent, granularity: granularity) != nil { return 0 }
+    return budget - SetSize.kept(sink: sink, recent: recent, granularity: granularity)
+  }
+  private var quota: Int { min(free, m ?? (history == nil ? free : free / 2)) }
   private var signals: [SparsifyVerify.Signal] {
-    if history == nil || quota >= free { return [.look] }
-    return quota <= 0 ? [.history] : [.look, .history]
+    if history == nil { return [.look] }
+    if m == 0 { return [.history] }
+    return quota >= free ? [.look] : [.look, .history]
   }
 
   public func validate() -> String? {
-    if let m, !(0...free ~= m) { return "dustin: m must be 0 … \(free), what the budget leaves, not \(m)" }
-    if m == 0 && history == nil {
-      return "dustin: m=0 leaves nothing but history, and history=LAYER:HEADS is not given"
+    if let m, m < 0 { return "dustin needs m=0 or more, not \(m)" }
+    if let m, history == nil, m < free {
+      return "dustin: m=\(m) leaves \(free - m) positions to the history, and history=LAYER:HEADS is not given"
     }
-    if draft < 0 { return "dustin: draft must be 0 or more, not \(draft)" }
+    if draft != 0 {
+      if !(0...SetSize.limit ~= draft) { return "dustin needs draft=0 … \(SetSize.limit), not \(draft)" }
+      if draftRecent < 1 { return "dustin needs draft-recent=1 or more, not \(draftRecent)" }
+      if 0...SetSize.limit ~= sink, sink + draftPart > draft {
+        return "dustin: draft=\(draft) does not hold sink=\(sink) and \(draftPart) last positions"
+      }
+    }
     return PassPipeline.problem(of: self)
   }
+
+  /// Last positions of the draft's set.
+  private var draftPart: Int { max(1, min(draftRecent, draft / 2)) }
 
   public func pipeline(for role: PresetRole) -> String {
     if role == .draft {
@@ -64,7 +84,7 @@ public struct DustinPreset: Preset {
       if draft == 0 { return ahead }
       return ahead + ","
         + passText(
-          "sparsify-draft", [("budget", draft), ("sink", sink), ("recent", min(draftRecent, draft / 2))])
+          "sparsify-draft", [("budget", draft), ("sink", sink), ("recent", draftPart)])
     }
     let isMixed = signals.count == 2
     return passText(
@@ -93,9 +113,10 @@ public struct DustinTargetPreset: Preset {
   @PassOption("recent", "last positions, always read") public var recent = 16
   @PassOption("history", "layer and heads of the target that score; needed, sparsity.json has them")
   public var history: HeadChoice? = nil
-  @PassOption("pool", "width of the maximum filter over scores") public var pool = 5
+  @PassOption("pool", "positions of the maximum filter over scores, odd") public var pool = 5
 
   public init() {}
+  public var calibratedOptions: [String] { ["history", "pool"] }
 
   public func validate() -> String? {
     history == nil ? "dustin-target needs history=LAYER:HEADS, or a sparsity.json" : PassPipeline.problem(of: self)
@@ -123,10 +144,11 @@ public struct DustinDraftPreset: Preset {
   @PassOption("recent", "last positions, always read") public var recent = 16
   @PassOption("look", "layers and heads of the draft that score; default all of its last layer")
   public var look: HeadChoice? = nil
-  @PassOption("pool", "width of the maximum filter over scores") public var pool = 5
+  @PassOption("pool", "positions of the maximum filter over scores, odd") public var pool = 5
 
   public init() {}
   public var needsDraft: Bool { true }
+  public var calibratedOptions: [String] { ["look", "pool"] }
 
   public func pipeline(for role: PresetRole) -> String {
     if role == .draft { return passText("look-ahead", [("heads", look), ("pool", pool)]) }
@@ -170,13 +192,13 @@ public struct StreamingPreset: Preset {
   public init() {}
 
   public func pipeline(for role: PresetRole) -> String {
-    role == .draft
+    // Numbers that cannot be are the pass's to refuse.
+    let recent = (0...SetSize.limit ~= sink && sink < budget) ? budget - sink : 1
+    return role == .draft
       ? ""
       : passText(
         "sparsify-verify",
-        [
-          ("signals", [SparsifyVerify.Signal]()), ("budget", budget), ("sink", sink), ("recent", max(1, budget - sink)),
-        ])
+        [("signals", [SparsifyVerify.Signal]()), ("budget", budget), ("sink", sink), ("recent", recent)])
   }
 }
 
@@ -191,9 +213,16 @@ public struct SnapKVPreset: Preset {
   ]
   @PassOption("budget", "most positions that verification reads, rows in flight not counted") public var budget = 512
   @PassOption("window", "tokens of the prompt's end that choose, and are kept") public var window = 32
-  @PassOption("pool", "width of the maximum filter over scores") public var pool = 5
+  @PassOption("pool", "positions of the maximum filter over scores, odd") public var pool = 5
 
   public init() {}
+
+  public func validate() -> String? {
+    if 1...512 ~= window, budget >= 1, budget <= window {
+      return "snapkv: budget=\(budget) does not hold window=\(window) and what it chooses"
+    }
+    return PassPipeline.problem(of: self)
+  }
 
   public func pipeline(for role: PresetRole) -> String {
     // The window itself lies behind the set: rows of the dense run are the tail.
@@ -203,7 +232,8 @@ public struct SnapKVPreset: Preset {
         "sparsify-verify",
         [
           ("signals", [SparsifyVerify.Signal.window]), ("sets", SparsifyVerify.Sharing.kvHead),
-          ("budget", max(1, budget - window)), ("sink", 0), ("recent", 1), ("window", window), ("pool", pool),
+          ("budget", 1...512 ~= window && budget > window ? budget - window : budget), ("sink", 0), ("recent", 1),
+          ("window", window), ("pool", pool),
         ])
   }
 }
@@ -217,7 +247,7 @@ public struct QuestPreset: Preset {
     "rows of a round and query heads of a KV head share a set by their greatest bound; published: each query head its own",
   ]
   @PassOption("budget", "most positions that verification reads, rows in flight not counted") public var budget = 512
-  @PassOption("dense-layers", "layers that read everything") public var denseLayers = [0, 1]
+  @PassOption("dense-layers", "layers that read everything, numbered from 0") public var denseLayers = [0, 1]
 
   public init() {}
 
@@ -244,12 +274,13 @@ public struct SpecAttnPreset: Preset {
   ]
   @PassOption("budget", "most positions that verification reads, rows in flight not counted") public var budget = 512
   @PassOption("cover", "share of the draft's attention that is enough") public var cover = 0.97
-  @PassOption("dense-layers", "layers that read everything") public var denseLayers = [0, 1]
+  @PassOption("dense-layers", "layers that read everything, numbered from 0") public var denseLayers = [0, 1]
   @PassOption("look", "layers and heads of the draft that score; default all of its last layer")
   public var look: HeadChoice? = nil
 
   public init() {}
   public var needsDraft: Bool { true }
+  public var calibratedOptions: [String] { ["look"] }
 
   public func pipeline(for role: PresetRole) -> String {
     if role == .draft {
@@ -270,7 +301,7 @@ public struct VegasRowsPreset: Preset {
   public let source = "Vegas, arXiv 2602.07223"
   public let deviations = [
     "the set serves verification; published: self-speculation drafts through it and verification stays dense",
-    "positions since the last verification are in the tail, as published; a fixed budget in the place of 7 % of the context",
+    "the last 8 positions stand for those since the last verification; a fixed budget in the place of 7 % of the context",
   ]
   @PassOption("budget", "most positions that verification reads, rows in flight not counted") public var budget = 512
 
@@ -305,7 +336,7 @@ public struct SpecPVPreset: Preset {
   public func pipeline(for role: PresetRole) -> String {
     if role == .draft { return "" }
     // Two blocks of sinks and eight recent ones where the budget has room for them.
-    let sink = min(32, budget / 8 / 16 * 16)
+    let sink = max(0, min(32, budget / 8 / 16 * 16))
     let recent = min(128, max(1, budget / 4 / 16 * 16))
     return passText(
       "sparsify-verify",

@@ -37,13 +37,15 @@ struct AttentionLayers {
   func layer(_ choice: HeadChoice.Layer, _ passName: String) throws -> Layer {
     guard layers.indices.contains(choice.layer) else {
       throw DiagnosticError(
-        "heads", "\(passName): there is no layer \(choice.layer) in @\(function.name), only 0 … \(layers.count - 1)")
+        "heads", "\(passName): there is no layer \(choice.layer) in @\(function.name), only 0 … \(layers.count - 1)",
+        at: function.location)
     }
     let layer = layers[choice.layer]
     let count = layer.query.type.shape[1].fixedValue ?? 0
     if let head = choice.heads?.first(where: { $0 >= count }) {
       throw DiagnosticError(
-        "heads", "\(passName): layer \(choice.layer) of @\(function.name) has no head \(head), only 0 … \(count - 1)")
+        "heads", "\(passName): layer \(choice.layer) of @\(function.name) has no head \(head), only 0 … \(count - 1)",
+        at: layer.attend.location)
     }
     return layer
   }
@@ -51,9 +53,16 @@ struct AttentionLayers {
 
 extension Function {
   /// Returns the queries of a layer under a name, for whoever scores with them.
-  func returnQueries(of layer: Int, as name: String, role: ValueRole, _ passName: String) throws {
-    let query = try AttentionLayers(self, passName).layers[layer].query
-    if returns.contains(query) { return }
+  /// - Throws: `DiagnosticError` when there is no such layer, or when its queries go by another name already.
+  func returnQueries(of choice: HeadChoice.Layer, as name: String, role: ValueRole, _ passName: String) throws {
+    let query = try AttentionLayers(self, passName).layer(choice, passName).query
+    if let index = returns.firstIndex(of: query) {
+      if query.name == name, returnRoles[index] == role { return }
+      throw DiagnosticError(
+        "taken-name",
+        "\(passName): @\(self.name) returns the queries of layer \(choice.layer) already, as %\(query.name)",
+        at: query.definingOperation?.location ?? location)
+    }
     query.name = name
     // Caches stay the last results.
     let index = returnRoles.firstIndex(of: .cache) ?? returns.count

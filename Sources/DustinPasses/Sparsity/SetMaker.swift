@@ -35,9 +35,6 @@ struct SetMaker {
   private func historyLayers() throws -> [HeadChoice.Layer] {
     guard pass.signals.contains(.history) else { return [] }
     if let history = pass.history {
-      if pass.sets != .model {
-        throw DiagnosticError("heads", "\(pass.name): history=\(history.optionText) is for one set; leave it out")
-      }
       for layer in history.layers { _ = try attention.layer(layer, pass.name) }
       return history.layers
     }
@@ -48,7 +45,7 @@ struct SetMaker {
     for layer in try historyLayers() {
       for function in functions {
         try function.returnQueries(
-          of: layer.layer, as: "history.\(layer.layer)", role: pass.rows == .last ? .row : .rows, pass.name)
+          of: layer, as: "history.\(layer.layer)", role: pass.rows == .last ? .row : .rows, pass.name)
       }
     }
   }
@@ -79,7 +76,7 @@ struct SetMaker {
       var signals: [Value] = []
       for signal in pass.signals {
         if signal == .look {
-          signals.append(function.take("look", TensorType(.f32, [layers[0].keys.type.shape[0]])))
+          signals.append(try function.take("look", TensorType(.f32, [layers[0].keys.type.shape[0]]), pass.name))
           continue
         }
         var sum: Value?
@@ -106,15 +103,17 @@ struct SetMaker {
     let kept = zip(function.returns, function.returnRoles).filter { $0.1 == .cache }
     function.returns = kept.map(\.0)
     function.returnRoles = kept.map(\.1)
-    let isOracle = pass.signals.contains(.oracle)
+    let role: ValueRole = pass.signals.contains(.oracle) ? .round : .static
+    let sparse = layers.indices.filter { !pass.denseLayers.contains($0) }
+    let isOneSet = pass.sets == .model
     var sum: Value?
-    for (index, layer) in layers.enumerated() where isOracle || !pass.denseLayers.contains(index) {
+    for index in sparse {
       let signal = try score(
-        [layer.query], keys: layer.keys, layer, heads: nil, onto: sum,
-        isLast: !isOracle || index == layers.count - 1, takesEnds: false, builder)
-      if isOracle { sum = signal } else { try returnSet(index, [signal], cache: nil, role: .static, function, builder) }
+        [layers[index].query], keys: layers[index].keys, layers[index], heads: nil, onto: sum,
+        isLast: !isOneSet || index == sparse.last, takesEnds: false, builder)
+      if isOneSet { sum = signal } else { try returnSet(index, [signal], cache: nil, role: role, function, builder) }
     }
-    if let sum { try returnSet(-1, [sum], cache: nil, role: .round, function, builder) }
+    if let sum { try returnSet(-1, [sum], cache: nil, role: role, function, builder) }
     return function
   }
 
@@ -165,7 +164,7 @@ struct SetMaker {
     let role: ValueRole = pass.signals.contains(.window) ? .static : .round
     guard pass.signals.contains(.bounds) else {
       let number = pass.sets == .model ? 0 : index - pass.denseLayers.filter { $0 < index }.count
-      return verify.take(pass.sets == .model ? "set" : "set.\(index)", types[number], role: role)
+      return try verify.take(pass.sets == .model ? "set" : "set.\(index)", types[number], role: role, pass.name)
     }
     let score = try scoreOperation(
       [layer.query], keys: layer.keys, layer, heads: nil, onto: nil, isLast: true, takesEnds: false, bound: pass.block)
@@ -174,7 +173,8 @@ struct SetMaker {
     for signal in pass.signals {
       switch signal {
       case .bounds: signals.append(score.result)
-      case .look: signals.append(verify.take("look", TensorType(.f32, [layer.keys.type.shape[0]])))
+      case .look:
+        signals.append(try verify.take("look", TensorType(.f32, [layer.keys.type.shape[0]]), pass.name))
       default: throw DiagnosticError("signals", "\(pass.name): bounds go with look only")
       }
     }

@@ -8,19 +8,33 @@ struct SetSize {
   var recent: Int
   var granularity: Int
 
+  /// The most positions that anything here may count.
+  static let limit = 1 << 20
+
+  /// Positions that are always in a set: with blocks those that hold them, and one that the last positions only touch.
+  static func kept(sink: Int, recent: Int, granularity: Int) -> Int {
+    granularity == 1 ? sink + recent : (sink + 15) / 16 * 16 + (recent + 15) / 16 * 16 + 16
+  }
+
+  /// The recent positions that fill a set which chooses none.
+  static func recent(filling budget: Int, _ sink: Int, _ granularity: Int) -> Int {
+    budget - kept(sink: sink, recent: 0, granularity: granularity)
+  }
+
   /// Why a set cannot be like this; nil when it can.
   static func problem(_ passName: String, budget: Int, sink: Int, recent: Int, granularity: Int) -> String? {
-    if budget < 1 { return "\(passName) needs budget=1 or more, not \(budget)" }
-    if budget > 1 << 20 { return "\(passName): the budget \(budget) is above 1048576" }
+    if granularity != 1 && granularity != 16 { return "\(passName) needs granularity=1 or 16, not \(granularity)" }
+    if !(1...limit ~= budget) { return "\(passName) needs budget=1 … \(limit), not \(budget)" }
+    if !(0...limit ~= sink) { return "\(passName) needs sink=0 … \(limit), not \(sink)" }
+    if !(1...limit ~= recent) { return "\(passName) needs recent=1 … \(limit), not \(recent)" }
     if budget % granularity != 0 {
-      return "\(passName): the budget \(budget) is not a multiple of the block size \(granularity)"
+      return "\(passName): budget=\(budget) is not a multiple of the block size \(granularity)"
     }
-    let kept =
-      granularity == 1
-      ? sink + recent : (sink + 15) / 16 * 16 + (recent + 15) / 16 * 16 + 16
+    let kept = kept(sink: sink, recent: recent, granularity: granularity)
     if kept > budget {
       let blocks = granularity == 1 ? "" : " in whole blocks of \(granularity)"
-      return "\(passName): the budget \(budget) does not hold \(sink) first and \(recent) recent positions\(blocks)"
+      return "\(passName): budget=\(budget) does not hold sink=\(sink) and recent=\(recent) positions\(blocks); "
+        + "it needs \(kept) or more"
     }
     return nil
   }
@@ -55,9 +69,12 @@ struct SetSize {
 
 extension Function {
   /// Takes a signal or a set as its last argument.
-  func take(_ name: String, _ type: TensorType, role: ValueRole = .round) -> Value {
-    if let known = arguments.first(where: { $0.name == name && $0.type == type }) { return known }
-    return addArgument(name, type, role: role)
+  /// - Throws: `DiagnosticError` with id `taken-name` when another argument bears the name, by which values are passed on.
+  func take(_ name: String, _ type: TensorType, role: ValueRole = .round, _ passName: String) throws -> Value {
+    guard let known = arguments.first(where: { $0.name == name }) else { return addArgument(name, type, role: role) }
+    if known.type == type, argumentRoles[arguments.firstIndex(of: known) ?? 0] == role { return known }
+    throw DiagnosticError(
+      "taken-name", "\(passName): @\(self.name) has an argument %\(name) already, \(known.type)", at: location)
   }
 }
 

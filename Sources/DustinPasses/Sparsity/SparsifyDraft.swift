@@ -15,21 +15,19 @@ import DustinSupport
 public struct SparsifyDraft: Pass {
   public let name = "sparsify-draft"
   public let summary = "Lets the draft read through a set: first and recent positions and its own look-ahead."
-  @PassOption("budget", "most positions that the draft reads, the proposals of the round not counted")
+  @PassOption("budget", "most positions of the set; the round's own proposals are read besides")
   public var budget = 256
   @PassOption("sink", "first positions, always read") public var sink = 4
-  @PassOption("recent", "last positions, always read, at least 1") public var recent = 64
-  @PassOption("granularity", "block size of the choice: 1 or 16") public var granularity = 1
-  @PassOption("static", "first and recent positions only, as many as the budget: nothing is scored")
+  @PassOption("recent", "last positions, always read, at least 1; with static=true all that the budget leaves")
+  public var recent = 64
+  @PassOption("granularity", "positions of a block of the choice: 1 or 16") public var granularity = 1
+  @PassOption("static", "first and recent positions only, as many as the budget holds: nothing is scored")
   public var isStatic = false
 
   public init() {}
 
   public func validate() -> String? {
-    if granularity != 1 && granularity != 16 { return "sparsify-draft needs granularity=1 or 16, not \(granularity)" }
-    if recent < 1 { return "sparsify-draft needs recent=1 or more" }
-    if sink < 0 { return "sparsify-draft needs sink=0 or more" }
-    return SetSize.problem(name, budget: budget, sink: sink, recent: isStatic ? 1 : recent, granularity: granularity)
+    SetSize.problem(name, budget: budget, sink: sink, recent: isStatic ? 1 : recent, granularity: granularity)
   }
 
   public func run(on module: Module, context: PassContext) throws {
@@ -48,9 +46,13 @@ public struct SparsifyDraft: Pass {
       throw DiagnosticError("no-signal", "\(name): there is no @look; run look-ahead first, or give static=true")
     }
     let signal = isStatic ? nil : look.returns.first { $0.isSequenceValue && $0.type.element == .f32 }
+    guard isStatic || signal != nil else {
+      throw DiagnosticError("no-signal", "\(name): @look makes no signal; give static=true", at: look.location)
+    }
     let positions = attention.layers[0].keys.type.shape[0]
     let size = SetSize(
-      budget: budget, sink: sink, recent: isStatic ? budget - sink : recent, granularity: granularity)
+      budget: budget, sink: sink, recent: isStatic ? SetSize.recent(filling: budget, sink, granularity) : recent,
+      granularity: granularity)
     let extent = size.declare("N", of: positions, in: module)
     let cache = look.arguments.first { $0.isCache }
     let near = try FunctionBuilder(look).emit(
@@ -58,7 +60,7 @@ public struct SparsifyDraft: Pass {
       size.attributes(), names: ["near"], types: [TensorType(.i32, [extent])])[0]
     look.addReturn(near, role: .round)
 
-    let set = draft.take("near", near.type)
+    let set = try draft.take("near", near.type, name)
     context.rewrite(draft) { rewriter in
       for layer in attention.layers { layer.read(through: set, rewriter) }
     }

@@ -43,63 +43,82 @@ public struct SparsifyVerify: Pass {
   public let summary = "Verification reads a set of positions, chosen by signals, in the place of all of them."
   @PassOption("signals", "in the order in which they fill the set: look, history, bounds, window or oracle")
   public var signals: [Signal] = [.look, .history]
-  @PassOption("budget", "most positions of the set, rows in flight not counted") public var budget = 512
+  @PassOption("budget", "most positions of the set; rows in flight are read besides") public var budget = 512
   @PassOption("sink", "first positions, always read") public var sink = 4
   @PassOption("recent", "last positions, always read, at least 1") public var recent = 16
-  @PassOption("quotas", "positions for every signal but the last; default equal shares") public var quotas: [Int]? = nil
-  @PassOption("granularity", "block size of the choice: 1 or 16") public var granularity = 1
+  @PassOption("quotas", "positions for every signal but the last, which fills the budget; default equal shares")
+  public var quotas: [Int]? = nil
+  @PassOption("granularity", "positions of a block of the choice: 1 or 16") public var granularity = 1
   @PassOption("cover", "share of a signal's sum that is enough, above 0 and at most 1") public var cover = 1.0
   @PassOption("sets", "one set for the model, one per layer, or one per layer and KV head") public var sets = Sharing
     .model
-  @PassOption("history", "layer and heads whose verified queries score; default: of each layer its own, all heads")
+  @PassOption("history", "layers and heads whose verified queries score; default each layer's own, all heads")
   public var history: HeadChoice? = nil
   @PassOption("rows", "verified rows of the last round that score as history") public var rows = Rows.last
-  @PassOption("pool", "width of the maximum filter over history, window and oracle scores, odd") public var pool = 5
-  @PassOption("reduce", "of bounds, window and oracle over rows and heads") public var reduce = LookAhead.Reduce.mean
-  @PassOption("block", "block size of bounds") public var block = 16
+  @PassOption("pool", "positions of the maximum filter over history, window and oracle scores, odd, at most 255")
+  public var pool = 5
+  @PassOption("reduce", "of the target's own scores over rows, heads and layers")
+  public var reduce = LookAhead.Reduce.mean
+  @PassOption("block", "positions of a block of bounds, at most 1024") public var block = 16
   @PassOption("window", "tokens of the prompt's end that score as window, at most 512") public var window = 32
-  @PassOption("dense-layers", "layers that go on reading everything") public var denseLayers: [Int] = []
+  @PassOption("dense-layers", "layers that go on reading everything, numbered from 0; default none")
+  public var denseLayers: [Int] = []
 
   public init() {}
 
   public func validate() -> String? {
-    if granularity != 1 && granularity != 16 {
-      return "sparsify-verify needs granularity=1 or 16, not \(granularity)"
-    }
-    if recent < 1 { return "sparsify-verify needs recent=1 or more" }
-    if sink < 0 { return "sparsify-verify needs sink=0 or more" }
-    if let problem = SetSize.problem(name, budget: budget, sink: sink, recent: recent, granularity: granularity) {
-      return problem
-    }
-    if !(cover > 0 && cover <= 1) { return "sparsify-verify needs a cover above 0 and at most 1, not \(cover)" }
-    if pool < 1 || pool > 255 || pool % 2 == 0 { return "sparsify-verify needs an odd pool of 1 … 255, not \(pool)" }
+    SetSize.problem(name, budget: budget, sink: sink, recent: recent, granularity: granularity)
+      ?? signalProblem() ?? quotaProblem() ?? rangeProblem()
+  }
+
+  private func signalProblem() -> String? {
     if Set(signals).count != signals.count { return "sparsify-verify: a signal is named twice" }
-    let makers = [signals.contains(.bounds), signals.contains(.window), signals.contains(.oracle)]
-    if makers.count(where: { $0 }) > 1 { return "sparsify-verify: bounds, window and oracle exclude each other" }
-    if signals.contains(.oracle) && sets != .model { return "sparsify-verify: the oracle makes one set for the model" }
+    if signals.contains(.oracle) && signals != [.oracle] { return "sparsify-verify: oracle takes no other signal" }
     if signals.contains(.window) && signals != [.window] {
       return "sparsify-verify: window makes its set behind the prompt and takes no other signal"
     }
-    if signals.contains(.oracle) && signals != [.oracle] { return "sparsify-verify: oracle takes no other signal" }
+    if signals.contains(.bounds) && signals.contains(.history) { return "sparsify-verify: bounds go with look only" }
+    if signals.contains(.oracle) && sets != .model { return "sparsify-verify: the oracle makes one set for the model" }
     if signals.contains(.bounds) && sets == .model {
       return "sparsify-verify: bounds are each layer's own and need sets=layer or sets=kv-head"
     }
     if sets == .kvHead && signals.contains(.look) {
       return "sparsify-verify: the look-ahead knows no KV heads; use sets=layer or sets=model"
     }
-    if sets == .model && signals.contains(.history) && history == nil {
+    let scoresHistory = signals.contains(.history)
+    if scoresHistory && sets == .model && history == nil {
       return "sparsify-verify: one set for the model needs history=LAYER:HEADS"
     }
-    if let quotas {
-      if quotas.count != max(0, signals.count - 1) {
-        return "sparsify-verify needs one quota for every signal but the last, not \(quotas.count)"
-      }
-      if quotas.contains(where: { $0 < 0 }) || sink + recent + quotas.reduce(0, +) > budget {
-        return "sparsify-verify: first and recent positions and the quotas exceed the budget \(budget)"
-      }
+    guard let history else { return nil }
+    if !scoresHistory {
+      return "sparsify-verify: history=\(history.optionText) is given, but signals do not name history"
     }
-    if !(1...512 ~= window) { return "sparsify-verify needs a window of 1 … 512, not \(window)" }
-    if !(1...1024 ~= block) { return "sparsify-verify needs a block of 1 … 1024, not \(block)" }
+    if sets != .model { return "sparsify-verify: history=\(history.optionText) is for one set; leave it out" }
+    return nil
+  }
+
+  private func quotaProblem() -> String? {
+    guard let quotas else { return nil }
+    let count = max(0, signals.count - 1)
+    if quotas.count != count {
+      return "sparsify-verify needs quotas of all signals but the last, \(count), not \(quotas.count)"
+    }
+    if let quota = quotas.first(where: { !(0...budget ~= $0) }) {
+      return "sparsify-verify needs quotas of 0 … \(budget), not \(quota)"
+    }
+    let kept = SetSize.kept(sink: sink, recent: recent, granularity: granularity)
+    if kept + quotas.reduce(0, +) > budget {
+      return "sparsify-verify: budget=\(budget) does not hold the quotas, sink=\(sink) and recent=\(recent) positions"
+    }
+    return nil
+  }
+
+  private func rangeProblem() -> String? {
+    if !(cover > 0 && cover <= 1) { return "sparsify-verify needs a cover above 0 and at most 1, not \(cover)" }
+    if !(1...255 ~= pool && pool % 2 == 1) { return "sparsify-verify needs an odd pool=1 … 255, not \(pool)" }
+    if !(1...512 ~= window) { return "sparsify-verify needs window=1 … 512, not \(window)" }
+    if !(1...1024 ~= block) { return "sparsify-verify needs block=1 … 1024, not \(block)" }
+    if Set(denseLayers).count != denseLayers.count { return "sparsify-verify: dense-layers name a layer twice" }
     return nil
   }
 
@@ -111,7 +130,14 @@ public struct SparsifyVerify: Pass {
       throw DiagnosticError("repeated-function", "\(name): the module already has a function @dense")
     }
     if let layer = denseLayers.first(where: { !layers.indices.contains($0) }) {
-      throw DiagnosticError("layers", "\(name): there is no layer \(layer), only 0 … \(layers.count - 1)")
+      throw DiagnosticError(
+        "layers", "\(name): there is no layer \(layer) for dense-layers, only 0 … \(layers.count - 1)",
+        at: verify.location)
+    }
+    guard denseLayers.count < layers.count else {
+      throw DiagnosticError(
+        "layers", "\(name): dense-layers leave none of the \(layers.count) layers to read through a set",
+        at: verify.location)
     }
     let dense = verify.clone(as: "dense")
     var maker = SetMaker(pass: self, module: module, verify: verify)
@@ -126,7 +152,7 @@ public struct SparsifyVerify: Pass {
     module.functions.append(dense)
     verify.fidelity = .approximate(name)
     if signals.contains(.window) { module.attributes["observe"] = .int(window) }
-    context.count("sparse-layers", layers.count - Set(denseLayers).count)
+    context.count("sparse-layers", layers.count - denseLayers.count)
     context.noteChange()
   }
 }
