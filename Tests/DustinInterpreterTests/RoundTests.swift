@@ -134,6 +134,24 @@ final class RoundTests: XCTestCase {
       try XCTUnwrap(session.values["look"]).floats, try XCTUnwrap(fork.values["look"]).doubles, within: 1e-4)
   }
 
+  /// Of role `rows` the accepted ones are kept, of role `row` the last accepted one; what only reads changes neither.
+  func testCommitsKeepRows() throws {
+    for keepsLastRow in [false, true] {
+      let (session, random) = try session(70, Self.sparsity { $0.keepsLastRow = keepsLastRow })
+      _ = try session.prefill(function: "prefill", tokens: random.tokens(30, seed: 8))
+      let made = try session.call(function: "verify", tokens: random.tokens(5, seed: 9))
+      try session.call(function: "look")
+      try session.commit(3)
+      let rows = try XCTUnwrap(made["rows.0"])
+      XCTAssertEqual(rows.rows, 5)
+      XCTAssertEqual(session.values["rows.0"], try rows.rows(keepsLastRow ? 2..<3 : 0..<3))
+      // Nothing is accepted: what is kept stays.
+      _ = try session.step(function: "verify", tokens: [1, 2])
+      try session.commit(0)
+      XCTAssertEqual(session.values["rows.0"], try rows.rows(keepsLastRow ? 2..<3 : 0..<3))
+    }
+  }
+
   func testTruncationCutsSignalsAndSets() throws {
     let sparsity = Self.sparsity {
       $0.budget = 40
