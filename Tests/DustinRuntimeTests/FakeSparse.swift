@@ -32,6 +32,9 @@ struct FakePair {
   /// Copies of the cache in rows; appends write them, unless told to forget.
   var copies = false
   var forgetsCopies = false
+  /// The draft looks at position 1 + (its first proposal), and sparse logits favour the token of the second position
+  /// of the set: then they say what was proposed.
+  var echoes = false
   var maxRows = 40
   var prefillRows = 16
 
@@ -201,7 +204,7 @@ struct FakePair {
         function == .draft ? draftAgreement : agreement, levels, Int(height.bitPattern),
         function == .prefill || function == .draft ? 1 : 0, budget, planes, (copies ? 1 : 0) - (forgetsCopies ? 1 : 0),
         historyRole == "rows" || function == .look ? 1 : 0,
-      ] + place(set) + place(signal)
+      ] + place(set) + place(signal) + [echoes ? 1 : 0]
     return [0, 0, Int64(words.count)] + words.map(Int64.init)
   }
 }

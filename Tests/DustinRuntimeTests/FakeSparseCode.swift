@@ -14,9 +14,10 @@ private struct Words {
   let writesCopies, readsAllRows: Bool
   let set: (fixed: Int, per: Int, bytes: Int)?
   let signal: (fixed: Int, per: Int)?
+  let echoes: Bool
 
   init?(_ table: UnsafePointer<Int64>) {
-    let w = (0..<18).map { Int(table[$0]) }
+    let w = (0..<19).map { Int(table[$0]) }
     guard let function = FakePair.Function(rawValue: w[0]) else { return nil }
     self.function = function
     (vocabulary, rowStride, logitsAt) = (w[1], w[2], w[3])
@@ -27,6 +28,7 @@ private struct Words {
     (writesCopies, readsAllRows) = (w[10] == 1, w[11] == 1)
     set = w[12] < 0 ? nil : (w[12], w[13], w[14])
     signal = w[15] < 0 ? nil : (w[15], w[16])
+    echoes = w[18] == 1
   }
 
   func at(_ port: Int, _ row: Int) -> Int { port * rowStride + row * 64 }
@@ -100,6 +102,10 @@ private func choose(_ words: Words, _ arena: UnsafeMutableRawPointer, _ s: dusti
     }
   }
   var scores = (0..<length).map { UInt64(mixed(hash, UInt64($0)) % 1000) }
+  if words.echoes, words.function == .look, s.rows > 1 {
+    let proposal = arena.load(fromByteOffset: words.at(2, Int(s.row0) + 1), as: Int32.self)
+    scores = (0..<length).map { $0 == 1 + Int(proposal) ? 999 : 0 }
+  }
   if let signal = words.signal, let values = s.values {
     let base = UnsafeMutableRawPointer(values) + signal.fixed + signal.per * Int(s.capacity)
     for position in 0..<length {
@@ -236,6 +242,11 @@ private func speak(_ words: Words, _ arena: UnsafeMutableRawPointer, _ s: dustin
   for token in 0..<words.vocabulary {
     let level = mixed(hash, mixed(salt, 5) &+ UInt64(token)) % words.levels
     out[token] = words.height * Float(level) / Float(words.levels)
+  }
+  if words.echoes, words.function == .verify, let echo = planes(words, s).first?.dropFirst().first,
+    1...Int32(words.vocabulary) ~= echo
+  {
+    out[Int(echo) - 1] += words.height
   }
 }
 
