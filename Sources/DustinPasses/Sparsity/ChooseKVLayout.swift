@@ -5,15 +5,16 @@ import DustinSupport
 ///
 ///     stage tensor {…}   →   stage tensor {…, kv_layout = both}
 ///
-/// Dense attention and scoring stream packed blocks of 16 positions. A set of single positions wants the other order, all
-/// KV heads of a position side by side: read from packed blocks, each of its keys would touch as many cache lines as a
+/// Dense attention and scoring stream packed blocks of 16 positions. A set of scattered positions wants the other order,
+/// all KV heads of a position side by side: read from packed blocks, each of its keys would touch as many cache lines as a
 /// head has pairs of values. So a module with such a set keeps both copies, twice the memory, and a module whose sets are
-/// blocks, or that has none, keeps the packed one. Legal always: both hold the same numbers.
+/// blocks, or only first and recent positions, or that has none, keeps the packed one. Legal always: both hold the same
+/// numbers.
 public struct ChooseKVLayout: Pass {
   public enum Layout: String, CaseIterable, PassOptionValue { case packed, both }
 
   public let name = "choose-kv-layout"
-  public let summary = "Keeps row copies of the caches where sets of single positions are read."
+  public let summary = "Keeps row copies of the caches where sets of scattered positions are read."
   @PassOption("layout", "packed or both; default: by the readers of the module") public var layout: Layout? = nil
 
   public init() {}
@@ -24,7 +25,8 @@ public struct ChooseKVLayout: Pass {
     let readsPositions = module.functions.flatMap(\.body).contains { reader in
       guard reader.name == "gather", let set = reader.operands.first else { return false }
       let named = makers.filter { $0.result === set || (set.definingOperation == nil && $0.result.name == set.name) }
-      return named.isEmpty || named.contains { ($0.attributes.int("granularity") ?? 1) == 1 }
+      return named.isEmpty
+        || named.contains { ($0.attributes.int("granularity") ?? 1) == 1 && !$0.operands.isEmpty }
     }
     let chosen = layout ?? (readsPositions ? .both : .packed)
     var bytes = 0

@@ -37,15 +37,13 @@ struct AttentionLayers {
   func layer(_ choice: HeadChoice.Layer, _ passName: String) throws -> Layer {
     guard layers.indices.contains(choice.layer) else {
       throw DiagnosticError(
-        "heads", "\(passName): there is no layer \(choice.layer) in @\(function.name), only 0 … \(layers.count - 1)",
-        at: function.location)
+        "heads", "\(passName): there is no layer \(choice.layer) in @\(function.name), only 0 … \(layers.count - 1)")
     }
     let layer = layers[choice.layer]
     let count = layer.query.type.shape[1].fixedValue ?? 0
     if let head = choice.heads?.first(where: { $0 >= count }) {
       throw DiagnosticError(
-        "heads", "\(passName): layer \(choice.layer) of @\(function.name) has no head \(head), only 0 … \(count - 1)",
-        at: layer.attend.location)
+        "heads", "\(passName): layer \(choice.layer) of @\(function.name) has no head \(head), only 0 … \(count - 1)")
     }
     return layer
   }

@@ -131,13 +131,11 @@ public struct SparsifyVerify: Pass {
     }
     if let layer = denseLayers.first(where: { !layers.indices.contains($0) }) {
       throw DiagnosticError(
-        "layers", "\(name): there is no layer \(layer) for dense-layers, only 0 … \(layers.count - 1)",
-        at: verify.location)
+        "layers", "\(name): there is no layer \(layer) for dense-layers, only 0 … \(layers.count - 1)")
     }
     guard denseLayers.count < layers.count else {
       throw DiagnosticError(
-        "layers", "\(name): dense-layers leave none of the \(layers.count) layers to read through a set",
-        at: verify.location)
+        "layers", "\(name): dense-layers leave none of the \(layers.count) layers to read through a set")
     }
     let dense = verify.clone(as: "dense")
     var maker = SetMaker(pass: self, module: module, verify: verify)
