@@ -11,10 +11,11 @@ extension ModelDirectory {
   /// - Parameters:
   ///   - context: bound of `L`, in positions; at most `config.contextLength`, which is the default.
   ///   - maxRows: bound of `T`, the rows of one step.
+  ///   - mayBeLonger: take a context that the model was not made for, to measure times behind it.
   /// - Throws: every weight that is missing or has another shape, or a context that is too long.
-  public func importModule(context: Int? = nil, maxRows: Int = 512) throws -> Module {
+  public func importModule(context: Int? = nil, maxRows: Int = 512, mayBeLonger: Bool = false) throws -> Module {
     let context = context ?? config.contextLength
-    guard context >= 1, context <= config.contextLength else {
+    guard context >= 1, context <= (mayBeLonger ? 1 << 24 : config.contextLength) else {
       throw DiagnosticError(
         "context",
         "a context of \(context) positions is outside 1 … \(config.contextLength), which '\(path)' was made for")

@@ -10,6 +10,9 @@ struct BenchCommand: ParsableCommand {
       The limits are measured before and after, in the same run: memory is read in order, and products are computed in \
       registers. A fraction is the least time that the bytes or operations of a step need, over the time that it took; it can exceed \
       1 where weights or cache lie in the processor's own caches. Medians of several runs; the machine should be idle.
+
+      With --preset whole rounds are measured on windows of books: plain decoding, speculation with dense verification, \
+      the preset and an exact stack, one after the other behind the same contexts.
       """)
 
   @OptionGroup var models: ModelOptions
@@ -21,6 +24,8 @@ struct BenchCommand: ParsableCommand {
   var rows = "1,5"
   @Option(parsing: .unconditional, help: "Runs of every measurement; the longest prompts are read once.")
   var runs = 5
+  @OptionGroup var presets: PresetOptions
+  @OptionGroup var rounds: RoundBenchOptions
   @Flag(help: "Prints one JSON object instead of tables.")
   var json = false
 
@@ -29,6 +34,8 @@ struct BenchCommand: ParsableCommand {
     _ = try numbers(prompts, "--prompts", from: 1)
     _ = try numbers(contexts, "--contexts", from: 0)
     _ = try numbers(rows, "--rows", from: 1)
+    _ = try numbers(rounds.lengths, "--lengths", from: 64)
+    _ = try numbers(rounds.batches, "--batches", from: 1)
   }
 
   private func numbers(_ text: String, _ name: String, from least: Int) throws -> [Int] {
@@ -42,6 +49,11 @@ struct BenchCommand: ParsableCommand {
 
   func run() throws {
     catchInterrupts()
+    if let choice = try presets.choice(for: models) {
+      return try rounds.run(
+        choice, models, lengths: numbers(rounds.lengths, "--lengths", from: 64),
+        batches: numbers(rounds.batches, "--batches", from: 1), runs: runs, json: json)
+    }
     let options = try models.machine.loadOptions()
     let pair = try ModelPair.load(target: models.model, draft: models.draftModel, options: options)
     let team = try ThreadTeam(threads: models.machine.threadCount)

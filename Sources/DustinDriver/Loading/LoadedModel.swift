@@ -25,7 +25,8 @@ public final class LoadedModel: @unchecked Sendable {
   /// - Throws: `DiagnosticError` for whatever is wrong with the directory, the options or the pipeline.
   public init(path: String, role: ModelRole, options: LoadOptions) throws {
     let directory = try ModelDirectory(path: path)
-    module = try directory.importModule(context: options.contextSize, maxRows: options.maxRows)
+    module = try directory.importModule(
+      context: options.contextSize, maxRows: options.maxRows, mayBeLonger: options.mayBeLonger)
     self.path = directory.path
     config = directory.config
     generation = directory.generation
@@ -69,6 +70,8 @@ public struct LoadOptions: Sendable {
   public var target: CPUTarget
   /// Most positions of the context; nil: what the model was made for.
   public var contextSize: Int?
+  /// Contexts may be longer than the models were made for: for times, not for text.
+  public var mayBeLonger = false
   /// Most rows of one step: the prefill tile, and the rows in flight of a batch.
   public var maxRows = 512
   /// A preset's text: verification is made sparse by it; nil: dense.

@@ -25,7 +25,7 @@ public struct ModelPair: Sendable {
     var loading = Loading()
     // The draft takes what context it can: beyond that, the target goes on alone.
     var draftOptions = options
-    draftOptions.contextSize = nil
+    if !options.mayBeLonger { draftOptions.contextSize = nil }
     let frozen = draftOptions
     let (targetModel, draftModel) = (Slot<LoadedModel>(), Slot<LoadedModel>())
     let (targetTokenizer, draftTokenizer) = (Slot<Tokenizer?>(), Slot<Tokenizer?>())

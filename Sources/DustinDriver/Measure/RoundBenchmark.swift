@@ -1,0 +1,173 @@
+import DustinRuntime
+import DustinSupport
+
+/// Whole rounds on real text: plain decoding, speculation with dense verification, a preset, and exact stacks, all behind
+/// the same contexts, one after the other in one run.
+///
+/// Every sequence has a window of a book and caches of its own, read once. All ways run on the program that the preset
+/// was compiled to: its `dense` function reads the packed blocks of the cache, which is the best layout for it.
+struct RoundBenchmark {
+  enum Way: String, CaseIterable {
+    case plain
+    case dense = "dense verification"
+    case sparse = "sparse verification"
+    case exact = "exact stack"
+  }
+  struct Line {
+    let way: Way
+    let length: Int
+    let batch: Int
+    /// Of the middle one of the runs.
+    let metrics: RunMetrics
+    let stack: StackDrafter.Metrics?
+    /// Tokens a second of every run, ascending.
+    let rates: [Double]
+    /// Least seconds a token at this run's limits, with the acceptance and the bytes that were measured.
+    let leastSecondsPerToken: Double
+
+    var rate: Double { rates[rates.count / 2] }
+  }
+  private(set) var lines: [Line] = []
+
+  let pair: ModelPair
+  let numerics: NumericsChoice
+  let rates: MachineLimits.Rates
+  let tokens: Int
+  let gamma: Int
+  let runs: Int
+  /// Contexts beyond this are copies of what was read up to it.
+  let longestText: Int
+  private let target: Engine
+  private let draft: Engine?
+
+  init(
+    _ pair: ModelPair, numerics: NumericsChoice, rates: MachineLimits.Rates, team: ThreadTeam, tokens: Int, gamma: Int,
+    runs: Int, longestText: Int
+  ) throws {
+    self.pair = pair
+    self.numerics = numerics
+    self.rates = rates
+    self.tokens = tokens
+    self.gamma = gamma
+    self.runs = runs
+    self.longestText = longestText
+    target = try Engine(model: pair.target.compiled, team: team)
+    draft = try pair.draft.map { try Engine(model: $0.compiled, team: team) }
+  }
+
+  private struct Sequence {
+    let prompt: [Int32]
+    let target: KVCache
+    let draft: KVCache?
+  }
+
+  /// - Parameter windows: token windows of at least `length` tokens, as many as the largest batch.
+  mutating func run(length: Int, batches: [Int], windows: [[Int32]], ways: [Way]) throws {
+    let largest = batches.max() ?? 1
+    // A block of an exact stack may overshoot the last token.
+    let room = tokens + 16 * (gamma + 1)
+    var bar = ProgressBar("reading \(grouped(length)) tokens", unit: "windows")
+    defer { bar.clear() }
+    var sequences: [Sequence] = []
+    for number in 0..<largest {
+      let text = Array(windows[number % windows.count].prefix(min(length, longestText)))
+      func read(_ engine: Engine, _ model: LoadedModel) throws -> KVCache {
+        let cache = try KVCache(model.compiled, positions: length + room)
+        let done = try engine.prefill([StepRows(cache, text)], wantLogits: false, cancel: interruption)
+        if !done.isComplete { throw Interrupted() }
+        if length > text.count { try cache.repeatPositions(to: length) }
+        return cache
+      }
+      let targetCache = try read(target, pair.target)
+      let draftCache = try draft.flatMap { engine in try pair.draft.map { try read(engine, $0) } }
+      // Beyond the text the prompt repeats as the caches do.
+      let prompt = (0..<length).map { text[$0 % (text.count / 16 * 16)] }
+      sequences.append(
+        Sequence(
+          prompt: length > text.count ? Array(text + prompt[text.count...]) : text, target: targetCache,
+          draft: draftCache))
+      bar.update(number + 1, of: largest)
+    }
+    bar.clear()
+    for batch in batches {
+      for way in ways { try measure(way, sequences.prefix(batch), length: length) }
+    }
+  }
+
+  private mutating func measure(_ way: Way, _ sequences: ArraySlice<Sequence>, length: Int) throws {
+    var results: [(metrics: RunMetrics, stack: StackDrafter.Metrics?)] = []
+    for _ in 0..<runs {
+      try checkInterruption()
+      var options = GenerationOptions()
+      options.gamma = way == .plain ? 0 : gamma
+      let program = pair.target.compiled.program
+      if way != .sparse, program.function("dense") != nil { options.verifyFunction = "dense" }
+      var drafter: (any Drafter)?
+      var stack: StackDrafter?
+      if way != .plain, let draft, let model = pair.draft {
+        let inner = try ModelDrafter(engine: draft, contextSize: max(model.contextSize, length + tokens))
+        drafter = inner
+        if way == .exact {
+          var levels = StackDrafter.Options()
+          levels.gamma = gamma
+          let middle = try StackDrafter(target: target, inner: inner, options: levels)
+          options.gamma = middle.blockLimit
+          (stack, drafter) = (middle, middle)
+        }
+      }
+      let loop = try SpeculativeLoop(target: target, drafter: drafter, options: options, cancel: interruption)
+      let requests = sequences.map { sequence in
+        // The last position is computed again: it leaves what the first round needs.
+        sequence.target.truncate(to: length - 1)
+        sequence.draft?.truncate(to: length - 1)
+        return GenerationRequest(
+          prompt: sequence.prompt, maxNewTokens: tokens + 1, targetCache: sequence.target, draftCache: sequence.draft)
+      }
+      _ = try loop.run(requests)
+      try checkInterruption()
+      results.append((loop.metrics, stack?.metrics))
+    }
+    results.sort { $0.metrics.decodeTokensPerSecond < $1.metrics.decodeTokensPerSecond }
+    let middle = results[results.count / 2]
+    lines.append(
+      Line(
+        way: way, length: length, batch: sequences.count, metrics: middle.metrics, stack: middle.stack,
+        rates: results.map(\.metrics.decodeTokensPerSecond),
+        leastSecondsPerToken: least(way, middle.metrics, middle.stack, batch: sequences.count)))
+  }
+
+  /// What bytes and operations need at the limits: caches as they were read, the weights once a step, two operations a
+  /// weight and row.
+  private func least(_ way: Way, _ run: RunMetrics, _ stack: StackDrafter.Metrics?, batch: Int) -> Double {
+    guard run.decodeTokens > 0 else { return 0 }
+    let steps = Double(run.speculation.rounds) / Double(batch)
+    func seconds(_ model: LoadedModel, steps: Double, rows: Double, cacheBytes: Int) -> Double {
+      let weights = Double(model.compiled.program.weightBytes)
+      let perWeight = numerics == .fast ? 2.0 : 4.0
+      let operations = 2 * weights / perWeight * rows
+      let rate = numerics == .fast ? rates.bf16 : rates.f32
+      // Weights are read once a step, or multiplied for all its rows, whichever takes longer; caches come on top.
+      return max(steps * weights / rates.readBytes, operations / rate) + Double(cacheBytes) / rates.readBytes
+    }
+    let drafted = Double(run.speculation.drafted + run.speculation.rounds)
+    if let stack {
+      let inner = Double(stack.speculation.rounds) / Double(batch)
+      let innerRows = Double(stack.speculation.drafted + stack.speculation.rounds)
+      let verify = seconds(
+        pair.target, steps: steps + inner, rows: drafted + innerRows, cacheBytes: run.targetTraffic.bytesRead)
+      let draft = pair.draft.map {
+        seconds(
+          $0, steps: inner * Double(gamma + 1), rows: innerRows, cacheBytes: run.draftTraffic.bytesRead)
+      }
+      return (verify + (draft ?? 0)) / Double(run.decodeTokens)
+    }
+    let verify = seconds(pair.target, steps: steps, rows: drafted, cacheBytes: run.targetTraffic.bytesRead)
+    let draft =
+      way == .plain
+      ? 0
+      : pair.draft.map {
+        seconds($0, steps: steps * Double(gamma + 1), rows: drafted, cacheBytes: run.draftTraffic.bytesRead)
+      } ?? 0
+    return (verify + draft) / Double(run.decodeTokens)
+  }
+}
