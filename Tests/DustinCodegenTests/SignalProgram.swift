@@ -1,7 +1,6 @@
 import CDustin
 import DustinCodegen
 import DustinIR
-import DustinInterpreter
 import DustinRuntime
 import DustinSupport
 

@@ -3,8 +3,8 @@ import CLLVM
 
 // A signal in up to four kernels, with a barrier behind each:
 //
-//     ScoreKernel:       e[row, head, j] = exp2(s - m of its chunk), and l of the chunk
-//     ScoreFactorKernel: factor[row, head, chunk] = exp2(m - M) / (sum over chunks of l * exp2(m - M)) / count
+//     ScoreKernel:       e[row, head, j] = exp2(s - m), m and l = sum of e of each 64 keys
+//     ScoreFactorKernel: factor[row, head, 64 keys] = exp2(m - M) / (sum of l * exp2(m - M)) / count
 //     ScoreSumKernel:    s[j] = sum over rows and heads of e * factor, + onto
 //     PoolKernel:        the maximum of neighbours
 //
@@ -13,8 +13,8 @@ import CLLVM
 /// The scores of the chosen heads against the committed keys of their KV heads.
 ///
 ///     for item in my (sequence, KV head, chunk of 1024 keys): for 96 (row, head)s:
-///       for keys that fit the L1 cache: for tile of rows: s = q · k; best = max(best, s)
-///       for row: m = best; e = exp2(s * scale - m); l = sum of e
+///       for keys that fit the L1 cache: for tile of rows: for 64 keys:
+///         s = q · k; m = max s * scale; e = exp2(s * scale - m); l = sum of e
 struct ScoreKernel: Kernel, Hashable {
   let shape: ScoreShape
   let scale: Float
@@ -26,18 +26,17 @@ struct ScoreKernel: Kernel, Hashable {
   private static let rowGroup = 96
   private var cache: CacheShape { shape.cache }
   private var queryBytes: Int { cache.dim * cache.element.byteCount }
-  /// Groups of 64 keys that stay in the L1 cache while all tiles of rows pass over them.
-  private var groupsPerPass: Int { max(1, 16 * 1024 / (64 * cache.positionBytes)) }
+  private var blockBytes: Int { Int(DUSTIN_BLOCK) * cache.positionBytes }
+  /// Groups of 64 keys that share a maximum, and that all tiles of rows pass over before the next ones.
+  private static let span = 4
 
-  // one thread's scratch: packed queries, then each row's best scores in 16 lanes
-  private var bestAt: Int { (Self.rowGroup * queryBytes + 63) / 64 * 64 }
-  var scratchBytes: Int { bestAt + Self.rowGroup * 64 }
+  /// Packed queries.
+  var scratchBytes: Int { Self.rowGroup * queryBytes }
 
   func emit(_ k: KernelBuilder) {
     let e = k.e
-    let sizes = e.target.hasBF16Dot ? [6, 5, 4, 3, 2, 1] : [4, 3, 2, 1]
+    let sizes = Array((1...(e.target.hasBF16Dot ? 6 : 4)).reversed())
     let functions = sizes.map { ($0, emitTile(e, rows: $0)) }
-    let finish = emitFinish(e)
     let groups = shape.groups
     let pitch = AttentionState.chunks(k)
     k.deal {
@@ -59,10 +58,6 @@ struct ScoreKernel: Kernel, Hashable {
         let end = e.minimum(rows, e.add(row0, Self.rowGroup))
         pack(k, s, row0, end, first: first, count: count)
         multiply(k, row0, end, keys: keys, left: left, parts: parts, functions)
-        e.each(row0, end) { row in
-          let best = e.at(k.scratch(), e.add(e.mul(e.sub(row, row0), 64), bestAt))
-          e.call(finish, [e.pointer, e.pointer, e.i64], [e.at(parts, e.mul(row, ScoreShape.partBytes)), best, left])
-        }
       }
     }
   }
@@ -75,18 +70,15 @@ struct ScoreKernel: Kernel, Hashable {
     let e = k.e
     let (q, scratch) = (k.arena(0), k.scratch())
     e.each(row0, end) { row in
-      let slot = e.sub(row, row0)
       let number = e.div(row, count)
       let head = e.table(e.add(first, e.sub(row, e.mul(number, count))), shape.heads)
       let source = e.at(
         e.at(q, e.mul(shape.row(e, s, number), rowBytes(shape.queryHeads * cache.dim, cache.element))),
         e.mul(head, queryBytes))
-      let target = e.at(scratch, e.mul(slot, queryBytes))
+      let target = e.at(scratch, e.mul(e.sub(row, row0), queryBytes))
       e.each(e.int(0), e.int(queryBytes), e.int(32)) { b in
         e.store(e.load(e.vector(e.i32, 8), e.at(source, b)), e.at(target, b))
       }
-      let lowest = e.splatConstant(AttentionState.lowest, e.vector(e.f32, 16))
-      e.store(lowest, e.at(scratch, e.add(e.mul(slot, 64), bestAt)))
     }
   }
 
@@ -96,19 +88,15 @@ struct ScoreKernel: Kernel, Hashable {
   ) {
     let e = k.e
     let groups = e.div(e.add(left, 63), 64)
-    e.each(e.int(0), groups, e.int(groupsPerPass)) { group in
-      let key = e.mul(group, 64)
-      let count = e.minimum(e.sub(groups, group), e.int(groupsPerPass))
+    e.each(e.int(0), groups, e.int(Self.span)) { group in
+      let stop = e.minimum(groups, e.add(group, Self.span))
       // the largest tiles first, then one of the size that is left
       func tile(_ function: LLVMValue, _ row: LLVMValue) {
-        let slot = e.sub(row, row0)
         e.call(
           function, tileParameters(e),
           [
-            e.at(k.scratch(), e.mul(slot, queryBytes)), e.at(keys, e.mul(key, cache.positionBytes)), count,
-            e.sub(left, key),
-            e.at(parts, e.add(e.mul(row, ScoreShape.partBytes), e.add(e.mul(key, 4), ScoreShape.scoresAt))),
-            e.at(k.scratch(), e.add(e.mul(slot, 64), bestAt)),
+            e.at(k.scratch(), e.mul(e.sub(row, row0), queryBytes)), keys, group, stop, left,
+            e.at(parts, e.mul(row, ScoreShape.partBytes)),
           ])
       }
       let most = functions[0].0
@@ -123,73 +111,83 @@ struct ScoreKernel: Kernel, Hashable {
   }
 
   private func tileParameters(_ e: Emitter) -> [LLVMType] {
-    [e.pointer, e.pointer, e.i64, e.i64, e.pointer, e.pointer]
+    [e.pointer, e.pointer, e.i64, e.i64, e.i64, e.pointer]
   }
 
-  /// `tile(queries, keys, groups, left, scores, best)`: products of a fixed number of rows with `groups` * 64 keys, of which
-  /// the first `left` count; the others become the lowest number there is.
+  /// `tile(queries, keys, group, stop, left, part)`: a fixed number of rows against groups `group` ..< `stop` of a chunk of
+  /// which the first `left` keys count; `part` is the first row's.
   private func emitTile(_ e: Emitter, rows: Int) -> LLVMValue {
     let width = e.target.tile.vectors
-    let blockBytes = Int(DUSTIN_BLOCK) * cache.positionBytes
     let floats = e.vector(e.f32, 16)
+    let logScale = Float(Double(scale) * 1.442_695_040_888_963_4)
     return e.define("\(name)_tile\(rows)", tileParameters(e)) { p in
-      let (queries, left, best) = (p[0], p[3], p[5])
-      e.each(e.int(0), p[2]) { group in
+      func powers(_ row: Int, _ group: LLVMValue) -> LLVMValue {
+        e.at(p[5], e.add(e.mul(group, 256), row * ScoreShape.partBytes + ScoreShape.powersAt))
+      }
+      let lowest = e.splatConstant(AttentionState.lowest, floats)
+      let best = e.loop(p[2], p[3], carried: Array(repeating: lowest, count: rows)) { group, best in
         let keys = e.at(p[1], e.mul(group, 64 * cache.positionBytes))
-        let scores = e.at(p[4], e.mul(group, 256))
-        let inside = e.splat(e.truncate(e.sub(left, e.mul(group, 64))), 16)
+        let left = e.splat(e.truncate(e.sub(p[4], e.mul(group, 64))), 16)
+        var best = best
         for first in stride(from: 0, to: 4, by: width) {
-          let start = [LLVMValue](repeating: LLVMConstNull(floats), count: rows * width)
-          let sums = e.loop(e.int(0), e.int(cache.dim / dot.unit), carried: start, atLeastOnce: true) { unit, sums in
-            var next = sums
-            let lane = e.at(keys, e.mul(unit, 64))
-            let packed = (0..<width).map { dot.packed(e, e.at(lane, (first + $0) * blockBytes)) }
-            for r in 0..<rows {
-              let q = dot.broadcast(e, e.at(e.at(queries, e.mul(unit, 4)), r * queryBytes))
-              for v in 0..<width { next[r * width + v] = dot.accumulate(e, next[r * width + v], packed[v], q) }
-            }
-            return next
-          }
-          let counts = (0..<width).map { e.compare(e.add(e.iota(16), (first + $0) * 16), LLVMIntSLT, inside) }
-          for r in 0..<rows {
-            let masked = (0..<width).map {
-              e.select(counts[$0], sums[r * width + $0], e.splatConstant(-Double.infinity, floats))
-            }
+          let counts = (0..<width).map { e.compare(e.add(e.iota(16), (first + $0) * 16), LLVMIntSLT, left) }
+          for (r, sums) in multiplyKeys(e, p[0], keys, rows: rows, first: first).enumerated() {
             for v in 0..<width {
-              e.store(masked[v], e.at(scores, r * ScoreShape.partBytes + (first + v) * 64))
+              let masked = e.select(counts[v], sums[v], e.splatConstant(-Double.infinity, floats))
+              e.store(masked, e.at(powers(r, group), (first + v) * 64))
+              best[r] = e.fmax(best[r], masked)
             }
-            let greatest = masked.dropFirst().reduce(masked[0], e.fmax)
-            e.store(e.fmax(e.load(floats, e.at(best, r * 64)), greatest), e.at(best, r * 64))
           }
         }
+        return best
+      }
+      let scale = e.splatConstant(Double(logScale), floats)
+      let m = best.map { e.fmul(e.reduce($0, e.fmax), e.float(logScale)) }
+      let negated = m.map { LLVMBuildFNeg(e.builder, e.splat($0, 16), "")! }
+      let sums = e.loop(p[2], p[3], carried: Array(repeating: LLVMConstNull(floats)!, count: rows)) { group, sums in
+        (0..<rows).map { r in
+          let target = powers(r, group)
+          let e4 = (0..<4).map { e.exp2(e.fma(e.load(floats, e.at(target, $0 * 64)), scale, negated[r])) }
+          for v in 0..<4 { e.store(e4[v], e.at(target, v * 64)) }
+          return e.fadd(sums[r], e.fadd(e.fadd(e4[0], e4[1]), e.fadd(e4[2], e4[3])))
+        }
+      }
+      for r in 0..<rows {
+        let header = e.at(p[5], e.add(e.mul(p[2], 4), r * ScoreShape.partBytes))
+        e.store(e.splat(m[r], 4), header)
+        func lanes(_ first: Int) -> LLVMValue { e.shuffle(sums[r], sums[r], Array(first..<first + 4)) }
+        let sum = e.fadd(e.fadd(lanes(0), lanes(4)), e.fadd(lanes(8), lanes(12)))
+        e.store(sum, e.at(header, ScoreShape.sumsAt))
       }
     }
   }
 
-  /// `finish(part, best, keys)`: from products to powers of two over the chunk's maximum, and their sum.
-  private func emitFinish(_ e: Emitter) -> LLVMValue {
-    let floats = e.vector(e.f32, 16)
-    let logScale = Float(Double(scale) * 1.442_695_040_888_963_4)
-    return e.define("\(name)_finish", [e.pointer, e.pointer, e.i64]) { p in
-      let m = e.fmul(e.reduce(e.load(floats, p[1]), e.fmax), e.float(logScale))
-      let negated: LLVMValue = LLVMBuildFNeg(e.builder, e.splat(m, 16), "")
-      let factor = e.splatConstant(Double(logScale), floats)
-      let sum = e.loop(e.int(0), e.div(e.add(p[2], 63), 64), carried: [LLVMConstNull(floats)]) { group, sum in
-        let scores = e.at(p[0], e.add(e.mul(group, 256), ScoreShape.scoresAt))
-        let powers = (0..<4).map { e.exp2(e.fma(e.load(floats, e.at(scores, $0 * 64)), factor, negated)) }
-        for v in 0..<4 { e.store(powers[v], e.at(scores, v * 64)) }
-        return [e.fadd(sum[0], e.fadd(e.fadd(powers[0], powers[1]), e.fadd(powers[2], powers[3])))]
-      }[0]
-      e.store(m, p[0])
-      e.store(e.reduce(sum, e.fadd), e.at(p[0], 4))
+  /// The products of all rows with `width` vectors of keys from vector `first` on.
+  private func multiplyKeys(
+    _ e: Emitter, _ queries: LLVMValue, _ keys: LLVMValue, rows: Int, first: Int
+  ) -> [[LLVMValue]] {
+    let width = e.target.tile.vectors
+    let start = [LLVMValue](repeating: LLVMConstNull(e.vector(e.f32, 16)), count: rows * width)
+    let sums = e.loop(e.int(0), e.int(cache.dim / dot.unit), carried: start, atLeastOnce: true) { unit, sums in
+      var next = sums
+      let lane = e.at(keys, e.mul(unit, 64))
+      let packed = (0..<width).map { dot.packed(e, e.at(lane, (first + $0) * blockBytes)) }
+      // The next group's keys: memory would be idle during the exponentials.
+      for v in 0..<width { e.prefetch(e.at(lane, (first + v + 4) * blockBytes)) }
+      for r in 0..<rows {
+        let q = dot.broadcast(e, e.at(e.at(queries, e.mul(unit, 4)), r * queryBytes))
+        for v in 0..<width { next[r * width + v] = dot.accumulate(e, next[r * width + v], packed[v], q) }
+      }
+      return next
     }
+    return (0..<rows).map { Array(sums[$0 * width..<($0 + 1) * width]) }
   }
 }
 
-/// What turns a chunk's powers into shares of the result.
+/// What turns the powers of each 64 keys into shares of the result.
 ///
-///     for item in my (sequence, row and head): M = max m; l = sum over chunks, ascending, of l * exp2(m - M)
-///       for chunk: factor = exp2(m - M) / (l * count)
+///     for item in my (sequence, row and head): M = max m; l = sum over groups of l * exp2(m - M), 16 lanes, chunks ascending
+///       for group: factor = exp2(m - M) / (l * count)
 struct ScoreFactorKernel: Kernel, Hashable {
   let shape: ScoreShape
 
@@ -198,6 +196,8 @@ struct ScoreFactorKernel: Kernel, Hashable {
 
   func emit(_ k: KernelBuilder) {
     let e = k.e
+    let floats = e.vector(e.f32, 16)
+    let lowest = e.splatConstant(AttentionState.lowest, floats)
     let pitch = AttentionState.chunks(k)
     k.deal {
       e.mul(shape.rows(e, $0), shape.heads.count)
@@ -207,31 +207,39 @@ struct ScoreFactorKernel: Kernel, Hashable {
       let stride = e.mul(rows, shape.heads.count * ScoreShape.partBytes)
       let first = shape.part(k, s, pitch: pitch, chunk: e.int(0), index: index)
       func part(_ chunk: LLVMValue) -> LLVMValue { e.at(first, e.mul(chunk, stride)) }
-      let m = e.loop(e.int(0), chunks, carried: [e.float(Float(AttentionState.lowest))]) { chunk, m in
-        [e.fmax(m[0], e.load(e.f32, part(chunk)))]
-      }[0]
-      let l = e.loop(e.int(0), chunks, carried: [e.float(0)]) { chunk, l in
-        let p = part(chunk)
-        let power = e.exp2(e.fsub(e.load(e.f32, p), m))
-        e.store(power, e.at(p, ScoreShape.factorAt))
-        return [e.fma(e.load(e.f32, e.at(p, 4)), power, l[0])]
-      }[0]
-      var sum = l
-      if shape.reduction == .mean {
-        // the plane of the index is the first one that ends behind it
-        let ends = shape.planeHeads.map { $0.first + $0.count }
-        let head = e.div(index, rows)
-        var heads = e.int(shape.planeHeads.last?.count ?? 1)
-        for (plane, end) in zip(shape.planeHeads, ends).dropLast().reversed() {
-          heads = e.select(e.compare(head, LLVMIntSLT, e.int(end)), e.int(plane.count), heads)
-        }
-        sum = e.fmul(l, LLVMBuildSIToFP(e.builder, e.mul(rows, heads), e.f32, ""))
+      /// A number of each of the chunk's groups; `other` where there is none.
+      func load(_ chunk: LLVMValue, _ offset: Int, _ other: LLVMValue) -> LLVMValue {
+        let spans = e.div(e.add(ScoreShape.keys(e, s, chunk), 255), 256)
+        let groups = e.mul(spans, 4)
+        let inside = e.compare(e.iota(16), LLVMIntSLT, e.splat(e.truncate(groups), 16))
+        return e.select(inside, e.load(floats, e.at(part(chunk), offset)), other)
       }
+      let most = e.loop(e.int(0), chunks, carried: [lowest]) { chunk, most in
+        [e.fmax(most[0], load(chunk, 0, lowest))]
+      }[0]
+      let m = e.splat(e.reduce(most, e.fmax), 16)
+      let lanes = e.loop(e.int(0), chunks, carried: [LLVMConstNull(floats)]) { chunk, sum in
+        let power = e.exp2(e.fsub(load(chunk, 0, lowest), m))
+        e.store(power, part(chunk))
+        return [e.fma(load(chunk, ScoreShape.sumsAt, LLVMConstNull(floats)), power, sum[0])]
+      }[0]
+      var sum = e.reduce(lanes, e.fadd)
+      if shape.reduction == .mean { sum = e.fmul(sum, count(e, rows, head: e.div(index, rows))) }
+      let factor = e.splat(e.fdiv(e.float(1), sum), 16)
       e.each(e.int(0), chunks) { chunk in
-        let p = e.at(part(chunk), ScoreShape.factorAt)
-        e.store(e.fdiv(e.load(e.f32, p), sum), p)
+        e.store(e.fmul(e.load(floats, part(chunk)), factor), part(chunk))
       }
     }
+  }
+
+  /// How many rows and heads there are in the plane of a chosen head.
+  private func count(_ e: Emitter, _ rows: LLVMValue, head: LLVMValue) -> LLVMValue {
+    var heads = e.int(shape.planeHeads.last?.count ?? 1)
+    // the head's plane is the first one that ends behind it
+    for plane in shape.planeHeads.dropLast().reversed() {
+      heads = e.select(e.compare(head, LLVMIntSLT, e.int(plane.first + plane.count)), e.int(plane.count), heads)
+    }
+    return LLVMBuildSIToFP(e.builder, e.mul(rows, heads), e.f32, "")
   }
 }
 
@@ -269,8 +277,8 @@ struct ScoreSumKernel: Kernel, Hashable {
         let offset = e.mul(key, 4)
         let sums = e.loop(e.int(0), count, carried: Array(repeating: LLVMConstNull(floats)!, count: 4)) { index, sums in
           let part = e.at(parts, e.mul(index, ScoreShape.partBytes))
-          let factor = e.splat(e.load(e.f32, e.at(part, ScoreShape.factorAt)), 16)
-          let scores = e.at(part, e.add(offset, ScoreShape.scoresAt))
+          let factor = e.splat(e.load(e.f32, e.at(part, e.div(key, 16))), 16)
+          let scores = e.at(part, e.add(offset, ScoreShape.powersAt))
           return (0..<4).map {
             let power = e.load(floats, e.at(scores, $0 * 64))
             return shape.reduction == .mean ? e.fma(power, factor, sums[$0]) : e.fmax(sums[$0], e.fmul(power, factor))

@@ -4,8 +4,8 @@ import CLLVM
 /// Which rows and heads a signal is made of, and where what they score lies between the kernels of one `score`.
 ///
 /// A sequence's parts lie in the step's partials, [chunk of 1024 keys][KV head][row][chosen head], each
-/// {f32 m, f32 l, f32 factor, padding to 64 bytes, f32 e[1024]}; behind all parts come the signals that are still to be
-/// pooled. Nothing depends on other sequences but where it lies.
+/// {f32 m[16], f32 l[16], f32 e[1024]}, m and l of groups of 64 keys; behind all parts come the signals that are still to
+/// be pooled. Nothing depends on other sequences but where it lies.
 struct ScoreShape: Hashable {
   enum Take: String, Hashable { case all, last, ends }
   enum Reduction: String, Hashable { case mean, max }
@@ -45,10 +45,10 @@ struct ScoreShape: Hashable {
     return "h\(queryHeads)_\(cache.name)_\(list)_\(take.rawValue)_\(reduction.rawValue)\(isSplit ? "_split" : "")"
   }
 
-  static let partBytes = 64 + Int(DUSTIN_CHUNK) * 4
-  /// Offset of a part's scores.
-  static let scoresAt = 64
-  static let factorAt = 8
+  static let partBytes = powersAt + Int(DUSTIN_CHUNK) * 4
+  // offsets inside a part; a group's factor takes the place of its maximum
+  static let sumsAt = 64
+  static let powersAt = 128
 
   /// What surrounds a signal that is still to be pooled: the widest filter's half.
   static let marginBytes = 128 * 4
