@@ -27,6 +27,30 @@ final class PipelineStructureTests: XCTestCase {
     }
   }
 
+  /// Reading through a set costs no fusion: a layer has the kernels of before, and the view of what it reads.
+  func testSparseLayersHaveTheKernelsOfDenseOnes() throws {
+    let sparse = ["linear", "rope_append", "gather", "attend"] + layer[3...]
+    for numerics in ["fast", "f32"] {
+      for (role, preset) in [("target", "dustin{history=1:0.2}"), ("draft", "dustin"), ("target", "snapkv")] {
+        let module = try TestModel(layers: 3).module()
+        try runPasses("\(role),numerics{mode=\(numerics)},\(preset),choose-kv-layout,kernels", on: module)
+        let reader = try XCTUnwrap(module.function(role == "target" ? "verify" : "draft"))
+        let last = role == "target" ? sparse : Array(sparse[..<5]) + ["last_row", "last_row"] + sparse[5...]
+        XCTAssertEqual(kernels(reader), ["embed"] + sparse + sparse + last + ["linear"], "\(preset), \(numerics)")
+        guard role == "target" else { continue }
+        XCTAssertEqual(
+          kernels(try XCTUnwrap(module.function("dense"))), ["embed"] + layer + layer + layer + ["linear"])
+      }
+    }
+    let module = try TestModel(layers: 3).module()
+    try runPasses("target,numerics{mode=fast},snapkv,choose-kv-layout,kernels", on: module)
+    let observe = kernels(try XCTUnwrap(module.function("observe")))
+    XCTAssertEqual(observe.filter { $0 == "score" }.count, 3)
+    XCTAssertEqual(observe.filter { $0 == "select" }.count, 3)
+    // Nothing but keys, values and scores: the last layer's attention and the logits are not computed.
+    XCTAssertEqual(observe.filter { $0 == "attend" }.count, 2)
+  }
+
   func testRolesAndNumericsAreDeclared() throws {
     let module = try TestModel().module()
     try runPasses("target-fast", on: module)

@@ -28,6 +28,13 @@ struct PresetChoice: Sendable {
     var registry = PassRegistry()
     for make in PassRegistry.presets { registry.register(Self.filled(make(), file, hasDraft: hasDraft)) }
     let buffer = SourceBuffer(name: "--preset", text: text)
+    let word = String(text.prefix { !"{, ".contains($0) })
+    if !word.isEmpty, registry.make(word) == nil {
+      let hint = closestName(to: word, in: registry.names).map { "; did you mean '\($0)'?" } ?? ""
+      throw DiagnosticError(
+        "unknown-preset", "there is no preset '\(word)'\(hint)", at: SourceRange(buffer, 0, word.utf8.count),
+        notes: [.note("'dustin presets' lists them")])
+    }
     let passes = try PassPipeline.parse(buffer, registry: registry).passes
     guard passes.count == 1, let preset = passes[0] as? any Preset else {
       throw DiagnosticError(

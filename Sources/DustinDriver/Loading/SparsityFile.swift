@@ -34,9 +34,13 @@ struct SparsityFile: Sendable {
     guard version == Self.version else {
       throw wrong("version \(version) is not known to this dustin, only \(Self.version)", root["version"])
     }
-    guard let target = root["target"]?.stringValue, let draft = root["draft"]?.stringValue else {
-      throw wrong("\"target\" and \"draft\" must be fingerprints of models", root["target"] ?? root["draft"])
+    func fingerprint(_ key: String) throws -> String {
+      guard let text = root[key]?.stringValue else {
+        throw wrong("\"\(key)\" must be the fingerprint of a model", root[key])
+      }
+      return text
     }
+    let (target, draft) = (try fingerprint("target"), try fingerprint("draft"))
     guard case .object(let entries)? = root["options"]?.kind else {
       throw wrong("\"options\" must be an object", root["options"])
     }

@@ -218,7 +218,8 @@ public struct SnapKVPreset: Preset {
   public init() {}
 
   public func validate() -> String? {
-    if 1...512 ~= window, budget >= 1, budget <= window {
+    if !(1...SetSize.limit ~= budget) { return "snapkv needs budget=1 … \(SetSize.limit), not \(budget)" }
+    if 1...512 ~= window, budget <= window {
       return "snapkv: budget=\(budget) does not hold window=\(window) and what it chooses"
     }
     return PassPipeline.problem(of: self)
