@@ -18,6 +18,13 @@ final class ModuleCommandTests: XCTestCase {
       let lowered = dustin(["opt", "-p", "\(name)-fast", "--verify-each"], input: imported.output)
       XCTAssertEqual(lowered.status, 0, lowered.errors)
       try compare(lowered.output, "IR/models/\(name)-fast.dust")
+      // As 'run --preset' compiles it: both signals, one set, and a draft that reads through a set of its own.
+      let preset = "dustin{look=1:1 history=6:1.4}"
+      let sparse = dustin(
+        ["opt", "-p", "\(name),numerics{mode=fast},\(preset),choose-kv-layout,kernels", "--verify-each"],
+        input: imported.output)
+      XCTAssertEqual(sparse.status, 0, sparse.errors)
+      try compare(sparse.output, "IR/models/\(name)-dustin.dust")
     }
   }
 
@@ -31,7 +38,9 @@ final class ModuleCommandTests: XCTestCase {
   }
 
   func testEveryModuleIsCheckedAndFormatsToItself() throws {
-    let names = ["target", "draft", "target-fast", "draft-fast"].map { "\(root)/IR/models/\($0).dust" }
+    let names = ["target", "draft", "target-fast", "draft-fast", "target-dustin", "draft-dustin"].map {
+      "\(root)/IR/models/\($0).dust"
+    }
     let checked = dustin(["check"] + names)
     XCTAssertEqual(checked.status, 0, checked.errors)
     XCTAssertEqual(checked.output, "")
