@@ -11,6 +11,8 @@ public final class CompiledModel: @unchecked Sendable {
   /// What keeps the code and the weights alive.
   private let owners: [AnyObject]
   private let functions: [CompiledFunction]
+  /// Where each signal or set starts in a sequence's memory of values.
+  let valuePlaces: [(fixed: Int, perPosition: Int)]
 
   /// - Parameters:
   ///   - weights: `program.weightBytes` bytes, 64-byte aligned; may be nil for a program without weights.
@@ -30,6 +32,7 @@ public final class CompiledModel: @unchecked Sendable {
     self.entry = entry
     self.weights = weights
     self.owners = owners
+    valuePlaces = program.sequenceValues.indices.map { program.place(ofValue: $0) }
     functions = try program.functions.map { try CompiledFunction($0, of: program) }
   }
 

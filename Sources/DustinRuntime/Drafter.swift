@@ -24,14 +24,15 @@ public struct DraftWish {
   public var count: Int
   /// Whether the target is about to choose positions: a drafter that offers signals or sets makes them now.
   public var wantsValues = false
+  /// The proposal will be taken for certain, whatever distributions come with it: the most probable tokens are best.
+  public var wantsCertain = false
   /// Numbers for this proposal; nil: those that the sequence began with.
   public var random: KeyedRandom?
 
-  public init(index: Int, tokens: [Int32], count: Int, wantsValues: Bool = false, random: KeyedRandom? = nil) {
+  public init(index: Int, tokens: [Int32], count: Int, random: KeyedRandom? = nil) {
     self.index = index
     self.tokens = tokens
     self.count = count
-    self.wantsValues = wantsValues
     self.random = random
   }
 }

@@ -140,7 +140,7 @@ extension KVCache {
   /// Only for programs with values, which the callers' indices prove: then there is memory for them.
   private func address(_ value: Int, plane: Int) -> UnsafeMutableRawPointer {
     let declared = model.program.sequenceValues[value]
-    let place = model.program.place(ofValue: value)
+    let place = model.valuePlaces[value]
     let stride = declared.kind == .signal ? capacity * MemoryLayout<Float>.size : declared.setBytes
     return (values ?? memory).base + place.fixed + place.perPosition * capacity + plane * stride
   }

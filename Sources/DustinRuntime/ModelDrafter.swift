@@ -32,10 +32,8 @@ public final class ModelDrafter: Drafter {
     let promptCount: Int
     /// Tokens at the cached positions: the sequence's, and behind them proposals.
     var tokens: [Int32]
-    /// Rounds since it looked ahead; nil: never.
+    /// Proposals since it looked ahead, 0: what it offers is of the last one; nil: never.
     var age: Int?
-    /// What it offers is of the last proposal.
-    var isFresh = false
   }
 
   private let engine: Engine
@@ -147,7 +145,7 @@ public final class ModelDrafter: Drafter {
   }
 
   public func offer(_ index: Int, to cache: KVCache) throws -> Bool {
-    guard let slot = slots[index], slot.isFresh else { return false }
+    guard let slot = slots[index], slot.age == 0 else { return false }
     let positions = min(slot.cache.length, cache.length)
     try cache.copyValues(from: slot.cache, positions: positions, names: Set(offers.map(\.name)))
     return true
@@ -164,7 +162,6 @@ public final class ModelDrafter: Drafter {
     while same < most, slot.tokens[same] == wish.tokens[same] { same += 1 }
     slot.cache.truncate(to: same)
     slot.tokens.removeLast(slot.tokens.count - slot.cache.length)
-    slot.isFresh = false
     slot.age = slot.age.map { $0 + 1 }
     let pending = wish.tokens[slot.cache.length...]
     guard wish.tokens.count <= slot.cache.limit, knows(pending) else {
@@ -189,10 +186,7 @@ public final class ModelDrafter: Drafter {
       wishes.compactMap { wish in
         slots[wish.index].map { StepRows($0.cache, length: wish.tokens.count - 1) }
       })
-    for wish in wishes {
-      slots[wish.index]?.age = 0
-      slots[wish.index]?.isFresh = true
-    }
+    for wish in wishes { slots[wish.index]?.age = 0 }
   }
 
   /// A draft's vocabulary may be shorter than the target's.
@@ -201,7 +195,9 @@ public final class ModelDrafter: Drafter {
   private func draw(
     _ logits: UnsafeBufferPointer<Float>, _ wish: DraftWish, _ position: Int, _ proposal: inout Proposal
   ) throws -> Int32 {
-    guard !context.sampling.isGreedy, choice == .sampled, let random = wish.random ?? slots[wish.index]?.random else {
+    guard !context.sampling.isGreedy, choice == .sampled, !wish.wantsCertain,
+      let random = wish.random ?? slots[wish.index]?.random
+    else {
       return try argMax(logits, of: "the draft")
     }
     let distribution = try Distribution(logits: logits, sampling: context.sampling, of: "the draft")

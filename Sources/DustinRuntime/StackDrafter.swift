@@ -19,7 +19,8 @@ func power(_ a: Double, _ b: Double) -> Double { pow(a, b) }
 /// **Sampled runs.** The positions that a round reads, and so its distributions p̃, depend on the inner proposals d. The
 /// exact pass tests a block's token x by p(x) / p̃(x), which is right only if x was drawn from that p̃ given d. The usual
 /// rule for d ~ q makes x follow p̃ on average over d alone, and would bias the output; so the rounds take d for certain:
-/// accept it with p̃(d), else draw from p̃ without d, which follows p̃ whatever d is. Each block has random numbers of its
+/// accept it with p̃(d), else draw from p̃ without d, which follows p̃ whatever d is (and accepts most when d is the
+/// draft's greatest, not drawn). Each block has random numbers of its
 /// own, so that none decides twice.
 public final class StackDrafter: Drafter {
   public struct Options: Sendable {

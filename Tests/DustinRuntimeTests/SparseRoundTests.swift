@@ -231,6 +231,11 @@ final class SparseRoundTests: XCTestCase {
           if !near { XCTAssertEqual(functions.contains(.look), isFresh, "round \(round)") }
           let verify = try XCTUnwrap(calls.last { $0.function == .verify }).shares[0]
           XCTAssertEqual(verify.length, length)
+          if let look = calls.first(where: { $0.function == .look })?.shares[0] {
+            // However many tokens the draft had to catch up with.
+            XCTAssertEqual(look.kept.map { $0[1] }, verify.positions)
+            XCTAssertEqual(look.kept.map { $0[0] }, verify.ids)
+          }
           if isFresh {
             set = verify.set
             XCTAssertEqual(set[0].last, Int32(length - 1))
@@ -270,6 +275,13 @@ final class SparseRoundTests: XCTestCase {
         XCTAssertEqual(Array(dense.ids.prefix(before.count - last)), Array(before[last...]))
         XCTAssertEqual(dense.ids.count, length - last + gamma + 1)
         last = run.targets[0].length
+        // What it says is what a dense pass says of these tokens.
+        fresh.truncate(to: 0)
+        _ = try engine.prefill([StepRows(fresh, tokens[..<length])])
+        let step = try engine.step("dense", [StepRows(fresh, tokens[length..<tokens.count - 1])])
+        XCTAssertEqual(
+          try (0..<tokens.count - before.count).map { try argMax(step.logits(sequence: 0, row: $0)) },
+          Array(tokens[before.count...]))
         // All is now as if nothing had been left out.
         fresh.truncate(to: 0)
         _ = try engine.prefill([StepRows(fresh, tokens[..<last])])
@@ -279,6 +291,20 @@ final class SparseRoundTests: XCTestCase {
       XCTAssertEqual(run.loop.metrics.denseRounds, passes)
       XCTAssertGreaterThan(passes, 3)
       if every == 12 { XCTAssertGreaterThan(run.loop.metrics.speculation.rounds, passes) }
+    }
+  }
+
+  /// However long a set may serve: with the rows of a dense pass there is a better one.
+  func testPositionsAreChosenAnewBehindADensePass() throws {
+    var pair = FakePair()
+    pair.policy = Program.Policy(refresh: 100, denseEvery: 14)
+    let run = try Self.prepare(pair, prompts: [prompts[0]], new: 60)
+    let calls = try FakeLog.shared.calls { _ = try run.loop.run(run.requests) }
+    let functions = calls.map(\.function).filter { [.select, .verify, .dense].contains($0) }
+    XCTAssertGreaterThan(functions.filter { $0 == .dense }.count, 2)
+    for (number, function) in functions.enumerated() where function == .verify {
+      let before = number < 2 ? nil : functions[number - 2]
+      XCTAssertEqual(functions[number - 1] == .select, before == nil || before == .dense, "call \(number)")
     }
   }
 

@@ -61,9 +61,28 @@ final class StackSamplingTests: XCTestCase {
     func end(_ index: Int) { inner.end(index) }
   }
 
+  /// Draws its proposals although they will be taken for certain.
+  private final class Stubborn: Drafter {
+    let inner: any Drafter
+    init(_ inner: any Drafter) { self.inner = inner }
+    var traffic: CacheTraffic { inner.traffic }
+    var offers: [Program.SequenceValue] { inner.offers }
+    func begin(_ sequences: [DraftSequence], _ context: DraftContext) throws { try inner.begin(sequences, context) }
+    func propose(_ wishes: [DraftWish]) throws -> [Proposal] {
+      try inner.propose(
+        wishes.map { wish in
+          var wish = wish
+          wish.wantsCertain = false
+          return wish
+        })
+    }
+    func offer(_ index: Int, to cache: KVCache) throws -> Bool { try inner.offer(index, to: cache) }
+    func end(_ index: Int) { inner.end(index) }
+  }
+
   /// The first three of five tokens behind the prompt, counted jointly: there is room for blocks of two proposals.
   private func counts(
-    _ sampling: Sampling, runs: Int, choice: ModelDrafter.Choice = .sampled,
+    _ sampling: Sampling, runs: Int,
     stack: (Engine, any Drafter) throws -> any Drafter
   ) throws -> [Int] {
     var counts = Array(repeating: 0, count: 216)
@@ -74,7 +93,7 @@ final class StackSamplingTests: XCTestCase {
       options.gamma = 12
       options.sampling = sampling
       options.verifyFunction = "dense"
-      let inner = try ModelDrafter(engine: engines.draft, contextSize: 20, choice: choice)
+      let inner = try ModelDrafter(engine: engines.draft, contextSize: 20)
       let loop = try SpeculativeLoop(target: engines.target, drafter: stack(engines.target, inner), options: options)
       let results = try loop.run(
         (0..<batch).map { GenerationRequest(prompt: Self.prompt, maxNewTokens: 5, id: UInt64(part * batch + $0)) })
@@ -106,24 +125,24 @@ final class StackSamplingTests: XCTestCase {
     return result
   }
 
-  private func stack(rounds: Int?) -> (Engine, any Drafter) throws -> any Drafter {
+  private func stack(rounds: Int?, isStubborn: Bool) -> (Engine, any Drafter) throws -> any Drafter {
     { target, inner in
       var options = StackDrafter.Options()
       options.gamma = 2
       options.rounds = rounds
-      return try StackDrafter(target: target, inner: inner, options: options)
+      return try StackDrafter(target: target, inner: isStubborn ? Stubborn(inner) : inner, options: options)
     }
   }
 
   func testStacksFollowTheDenseDistribution() throws {
     let all = Sampling(temperature: 1, seed: 1)
     let cut = Sampling(temperature: 0.7, topK: 4, topP: 0.9, minP: 0.05, seed: 2)
-    for (sampling, rounds, choice) in [
-      (all, 1, .sampled), (all, nil, .sampled), (all, 2, .greedy), (cut, 2, .sampled),
-    ] as [(Sampling, Int?, ModelDrafter.Choice)] {
-      let counts = try counts(sampling, runs: 3_000, choice: choice, stack: stack(rounds: rounds))
+    for (sampling, rounds, isStubborn) in [(all, 1, true), (all, nil, false), (all, 2, true), (cut, 2, false)]
+      as [(Sampling, Int?, Bool)]
+    {
+      let counts = try counts(sampling, runs: 3_000, stack: stack(rounds: rounds, isStubborn: isStubborn))
       let test = ChiSquare(counts: counts, expected: try exact(sampling))
-      XCTAssertGreaterThan(test.pValue, Self.alarm, "\(rounds.map(String.init) ?? "chosen") rounds, \(choice)")
+      XCTAssertGreaterThan(test.pValue, Self.alarm, "\(rounds.map(String.init) ?? "chosen") rounds, \(isStubborn)")
     }
   }
 

@@ -133,6 +133,21 @@ final class StackTests: XCTestCase {
     }
   }
 
+  /// A set of the block before may hold positions that the dense pass has given to other tokens.
+  func testEveryBlockChoosesAnew() throws {
+    var pair = FakePair(agreement: 70)
+    pair.policy.refresh = 3
+    let run = try prepare(pair, prompts: [prompts[0]], rounds: 2)
+    try run.loop.begin(run.requests)
+    while !run.loop.isFinished {
+      let calls = try FakeLog.shared.calls { try run.loop.makeRound() }
+      let functions = calls.map(\.function).filter { $0 != .draft && $0 != .look }
+      XCTAssertTrue(
+        [[.select, .verify, .verify, .dense], [.select, .verify, .dense], [.dense]].contains(functions),
+        "\(functions)")
+    }
+  }
+
   func testBlocksEndWithTheSequence() throws {
     let pair = FakePair(agreement: 100, draftAgreement: 100)
     let all = try SparseRoundTests.dense(pair, prompts: [prompts[0]])[0]
