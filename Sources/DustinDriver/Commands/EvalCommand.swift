@@ -30,12 +30,12 @@ struct EvalCommand: ParsableCommand {
     parsing: .unconditionalSingleValue,
     help: "What to measure: retrieval, perplexity, arr or drift; may be repeated. Default: retrieval and perplexity.")
   var task: [Task] = []
-  @Option(help: "Lengths of the texts in tokens, separated by commas: 4096 or 4k.")
-  var lengths = "4k,8k"
+  @Option(help: "Lengths of the texts in tokens, separated by commas: 4096 or 4k. Default: 4k,8k.")
+  var lengths: String?
   @Option(
     parsing: .unconditional,
-    help: "Retrieval prompts of each length; a 'copy' prompt comes on top of every eight.")
-  var count = 32
+    help: "Retrieval prompts of each length; of generated ones a 'copy' comes on top of every eight. Default: 32.")
+  var count: Int?
   @Option(parsing: .unconditional, help: "Windows of each length for perplexity, arr and drift.")
   var windows = 8
   @Option(parsing: .unconditional, help: "Tokens of each window that perplexity scores.")
@@ -58,6 +58,22 @@ struct EvalCommand: ParsableCommand {
       "Retrieval prompts, one JSON object a line: 'prompt', 'answer', 'task', 'length', 'depth', 'max_new_tokens'.",
       valueName: "file"))
   var prompts: String?
+  @Option(
+    name: .customLong("pg19"),
+    help: ArgumentHelp(
+      "A folder of PG-19: books as ID.txt and a metadata.csv; takes the place of --books.", valueName: "dir"))
+  var pg19: String?
+  @Option(
+    name: .customLong("longbench"),
+    help: ArgumentHelp(
+      "A folder of LongBench's .jsonl files. --count takes the first ones of each, --lengths cuts prompts to the longest.",
+      valueName: "dir"))
+  var longBench: String?
+  @Option(
+    help: ArgumentHelp(
+      "LongBench's prompts: a text with {context} and {input}, or a JSON object of such texts by data set.",
+      discussion: "Without it a prompt is the context, a blank line and the input.", valueName: "file"))
+  var template: String?
   @Flag(help: "Prints one JSON object for every preset, budget and length instead of tables.")
   var json = false
   @Option(help: ArgumentHelp("Writes a page with plots and all figures.", valueName: "file"))
@@ -69,7 +85,8 @@ struct EvalCommand: ParsableCommand {
     _ = try lengthList()
     _ = try budgetList()
     for (name, value, range) in [
-      ("--count", count, 1...1_000_000), ("--windows", windows, 1...1_000_000), ("--tokens", tokens, 8...1_000_000),
+      ("--count", count ?? 1, 1...1_000_000), ("--windows", windows, 1...1_000_000),
+      ("--tokens", tokens, 8...1_000_000),
       ("--drift-tokens", driftTokens, 1...1_000_000), ("--arr-rounds", arrRounds, 1...1_000_000),
       ("--draft-max", draftMax, 1...256),
     ] where !range.contains(value) {
@@ -81,7 +98,7 @@ struct EvalCommand: ParsableCommand {
   }
 
   private func lengthList() throws -> [Int] {
-    let list = try lengths.split(separator: ",").map { part -> Int in
+    let list = try (lengths ?? "4k,8k").split(separator: ",").map { part -> Int in
       let isThousands = part.hasSuffix("k") || part.hasSuffix("K")
       guard let number = Int(isThousands ? part.dropLast() : part), number > 0, number <= 1 << 24 else {
         throw ValidationError(
@@ -102,7 +119,11 @@ struct EvalCommand: ParsableCommand {
     }
   }
 
-  private var tasks: Set<Task> { task.isEmpty ? [.retrieval, .perplexity] : Set(task) }
+  private var tasks: Set<Task> {
+    if !task.isEmpty { return Set(task) }
+    if pg19 != nil { return [.perplexity] }
+    return longBench != nil ? [] : [.retrieval, .perplexity]
+  }
 
   func run() throws {
     catchInterrupts()
@@ -114,7 +135,7 @@ struct EvalCommand: ParsableCommand {
         ?? DiagnosticError("tokenizer", "'\(pair.target.path)' has no tokenizer.json, which evaluation needs")
     }
     let team = try ThreadTeam(threads: models.machine.threadCount)
-    let factory = evaluationPairs(pair)
+    let factory = evaluationPairs(target: models.model, draft: models.draftModel, options: options)
     let base = try PairTarget(.dense, target: pair.target, draft: pair.draft, options: options, team: team)
     let others = try modes.dropFirst().map { mode in
       let made = try factory(mode.text)
@@ -125,7 +146,7 @@ struct EvalCommand: ParsableCommand {
     let evaluation = Evaluation(session)
     var wasInterrupted = false
     do { try measure(evaluation) } catch is Interrupted { wasInterrupted = true }
-    try output(evaluation)
+    try output(evaluation, wasInterrupted: wasInterrupted)
     if wasInterrupted { throw Interrupted() }
   }
 
@@ -138,7 +159,9 @@ struct EvalCommand: ParsableCommand {
     }
     var read: [Book]?
     func allBooks() throws -> [Book] {
-      let books = try read ?? readBooks(books, use: .judge, tokenizer: session.tokenizer)
+      let books =
+        try read ?? pg19.map { try PG19.read($0, tokenizer: session.tokenizer) }
+        ?? readBooks(books, use: .judge, tokenizer: session.tokenizer)
       read = books
       return books
     }
@@ -147,6 +170,7 @@ struct EvalCommand: ParsableCommand {
       if let prompts {
         given = try readEvaluationPrompts(prompts, tokenizer: session.tokenizer, lengths: lengths, count: count)
       }
+      let count = count ?? 32
       for length in lengths {
         let asked =
           prompts != nil
@@ -156,6 +180,14 @@ struct EvalCommand: ParsableCommand {
         try evaluation.retrieval(asked)
       }
     }
+    if let longBench {
+      let items = try LongBench.read(longBench, limit: count)
+      try evaluation.longBench(
+        items, template: template.map { try PromptTemplate(file: $0) } ?? PromptTemplate(),
+        limit: self.lengths == nil ? session.contextSize : lengths.last ?? session.contextSize,
+        endTokens: Set(session.base.target.generation.eosTokenIDs.compactMap { Int32(exactly: $0) }))
+    }
+    evaluation.showsWordPerplexity = pg19 != nil
     let windowTasks = tasks.subtracting([.retrieval])
     if windowTasks.isEmpty { return }
     for length in lengths {
@@ -172,7 +204,19 @@ struct EvalCommand: ParsableCommand {
     }
   }
 
-  private func output(_ evaluation: Evaluation) throws {
+  private func output(_ evaluation: Evaluation, wasInterrupted: Bool) throws {
+    if let report {
+      var facts = [
+        (name: "command", value: CommandLine.arguments.map(shellWord).joined(separator: " ")),
+        (name: "version", value: versionText().split(separator: "\n").joined(separator: ", ")),
+        (name: "machine", value: "\(processorName()), \(models.machine.threadCount) threads"),
+      ]
+      if wasInterrupted {
+        facts.append((name: "note", value: "stopped before the end: the figures are of what was done"))
+      }
+      try writeResult(ReportPage(evaluation: evaluation, facts: facts).text, to: report)
+    }
+    if report == "-" { return }
     if json {
       try Console.current.write(evaluation.jsonLines.map { $0.text + "\n" }.joined())
     } else {
@@ -181,9 +225,14 @@ struct EvalCommand: ParsableCommand {
   }
 }
 
-/// Pairs that verify as presets say, of the models of a dense pair.
-func evaluationPairs(_ pair: ModelPair) -> PairFactory {
+/// Pairs that verify as presets say, of the same two models and with what their sparsity file knows.
+func evaluationPairs(target: String, draft: String?, options: LoadOptions) -> PairFactory {
   { preset in
-    throw DiagnosticError("preset", "verification as '\(preset)' cannot be compiled yet; dense verification can")
+    let found = try SparsityFile.find(target: target, draft: draft)
+    let choice = try PresetChoice(preset, file: found.file, fileNote: found.note, hasDraft: draft != nil)
+    var options = options
+    options.preset = choice.text
+    let pair = try ModelPair.load(target: target, draft: draft, options: options)
+    return (pair.target, pair.draft)
   }
 }

@@ -1,3 +1,4 @@
+import DustinModels
 import DustinSupport
 import DustinText
 

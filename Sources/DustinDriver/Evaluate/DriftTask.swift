@@ -18,7 +18,7 @@ struct DriftTask {
       let part = Array(rows.dropFirst(start).prefix(128))
       let step = try rounds.verify(part)
       for row in part.indices {
-        let logits = try step.logits(sequence: 0, row: row)
+        let logits = try step.logits(row)
         agrees.append(try argMax(logits, of: "the target") == output[start + row])
         loss.append(try negativeLogProbability(output[start + row], logits))
       }

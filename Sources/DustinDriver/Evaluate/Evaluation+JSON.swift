@@ -3,7 +3,7 @@ import DustinSupport
 extension Evaluation {
   /// One object for every way of verifying and length. The machine interface: keys are added, never renamed or removed.
   var jsonLines: [JSON] {
-    lengths.flatMap { length in cells.filter { $0.length == length }.map(json) }
+    lengths.flatMap { length in cells.filter { $0.length == length }.map(json) } + longBench.map(\.json)
   }
 
   private func json(_ cell: EvaluationCell) -> JSON {

@@ -7,6 +7,10 @@ final class Evaluation {
   private(set) var cells: [EvaluationCell] = []
   /// Plain dense decoding, without a draft, by length: what all speeds are compared with.
   private(set) var plain: [Int: SpeedTally] = [:]
+  /// By data set and way of verifying.
+  var longBench: [LongBenchTally] = []
+  /// Perplexity is shown by the word too: it is of texts that others tokenize in other ways.
+  var showsWordPerplexity = false
 
   init(_ session: EvaluationSession) { self.session = session }
 

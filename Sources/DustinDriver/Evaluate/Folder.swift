@@ -24,8 +24,6 @@ func namesInFolder(_ path: String) throws -> [String] {
   return names.sorted()
 }
 
-func fileExists(_ path: String) -> Bool { access(path, F_OK) == 0 }
-
 func isFolder(_ path: String) -> Bool {
   var status = stat()
   return stat(path, &status) == 0 && status.st_mode & S_IFMT == S_IFDIR

@@ -34,7 +34,7 @@ struct PerplexityTask {
       try checkInterruption()
       let part = Array(rows[start..<min(start + 128, rows.count)])
       let step = try rounds.verify(part)
-      for row in part.indices { logits.add(try step.logits(sequence: 0, row: row)) }
+      for row in part.indices { logits.add(try step.logits(row)) }
       try rounds.commit(part.count)
     }
     return logits
@@ -63,7 +63,7 @@ struct PerplexityTask {
       if lookAt.contains(start) { sets[start] = try rounds.sets() }
       let scored = min(committed, rows.count - start)
       for row in 0..<scored {
-        let logits = try step.logits(sequence: 0, row: row)
+        let logits = try step.logits(row)
         let token = continuation[start + row]
         let loss = try negativeLogProbability(token, logits)
         try dense.row(start + row) { denseLogits in

@@ -32,8 +32,9 @@ struct QueryModel {
       try manager.run(PassPipeline.parse(text, registry: .standard, source: "<pipeline>"), on: module)
     }
     try run("target,numerics{mode=\(options.numerics.rawValue)}")
-    let found = try Self.addQueries(to: module)
+    try Self.addQueries(to: module)
     try run("kernels")
+    let found = try Self.attention(of: module)
     let output = try Compiler.compile(module, for: options.target)
     let weights = try Memory(count: output.program.weightBytes, for: "the weights of '\(path)'")
     let store = try directory.weights()
@@ -68,25 +69,27 @@ struct QueryModel {
   }
 
   /// Makes every `attend`'s q a result of `verify`.
-  private static func addQueries(to module: Module) throws -> [Found] {
+  private static func addQueries(to module: Module) throws {
     guard let function = module.function("verify") else {
       throw DiagnosticError("attention", "the model has no function 'verify'")
     }
-    var found: [Found] = []
     for operation in function.body where operation.name == "attend" {
+      for queries in operation.operands { function.addReturn(queries) }
+    }
+  }
+
+  /// What `verify` attends with, in the names that fusion has left.
+  private static func attention(of module: Module) throws -> [Found] {
+    try (module.function("verify")?.body ?? []).filter { $0.name == "attend" }.map { operation in
       guard let queries = operation.operands.first, let keys = operation[group: "cache"].first,
         let append = keys.definingOperation, let cache = append[group: "cache"].first,
         let heads = queries.type.shape.dropFirst().first?.fixedValue,
         let dim = queries.type.shape.last?.fixedValue,
         let keyHeads = keys.type.shape.dropFirst().first?.fixedValue, keyHeads > 0, heads % keyHeads == 0
-      else { throw DiagnosticError("attention", "an attention of 'verify' has another form than expected") }
-      queries.name = "query.\(found.count)"
-      function.addReturn(queries)
-      found.append(
-        Found(
-          queries: queries.name, cache: cache.name, heads: heads, keyHeads: keyHeads, dim: dim,
-          scale: Float(operation.attributes.float("scale") ?? 1)))
+      else { throw DiagnosticError("attention", "an attention of 'verify' has an unknown form") }
+      return Found(
+        queries: queries.name, cache: cache.name, heads: heads, keyHeads: keyHeads, dim: dim,
+        scale: Float(operation.attributes.float("scale") ?? 1))
     }
-    return found
   }
 }

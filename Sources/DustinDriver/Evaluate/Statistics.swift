@@ -75,8 +75,9 @@ struct PairedCount: Equatable {
   }
 }
 
-/// e^x, for files without the C library.
+/// e^x and ln x, for files without the C library.
 func exponential(_ x: Double) -> Double { exp(x) }
+func logarithm(_ x: Double) -> Double { log(x) }
 
 /// ln Σ exp(x), for f32 logits in f64.
 func logSumExp(_ logits: UnsafeBufferPointer<Float>) -> Double {

@@ -151,7 +151,7 @@ struct DriftTally {
 /// Rounds that generated text: times, tokens and bytes.
 struct SpeedTally {
   private(set) var decodeSeconds = 0.0
-  /// Draft, verify, accept and what is left, in seconds.
+  /// Draft, select, verify, accept and what is left, in seconds.
   private(set) var phases: [(name: String, seconds: Double)] = []
   private(set) var tokens = 0
   private(set) var rounds = 0
@@ -177,8 +177,8 @@ struct SpeedTally {
   /// The parts that the loop's decode time divides into.
   private static func phases(of metrics: RunMetrics) -> [(name: String, seconds: Double)] {
     [
-      ("draft", metrics.draftSeconds), ("verify", metrics.verifySeconds), ("accept", metrics.acceptSeconds),
-      ("other", metrics.otherSeconds),
+      ("draft", metrics.draftSeconds), ("select", metrics.selectSeconds), ("verify", metrics.verifySeconds),
+      ("accept", metrics.acceptSeconds), ("other", metrics.otherSeconds),
     ]
   }
 
