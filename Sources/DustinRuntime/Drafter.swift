@@ -29,10 +29,11 @@ public struct DraftWish {
   /// Numbers for this proposal; nil: those that the sequence began with.
   public var random: KeyedRandom?
 
-  public init(index: Int, tokens: [Int32], count: Int, random: KeyedRandom? = nil) {
+  public init(index: Int, tokens: [Int32], count: Int, wantsValues: Bool = false, random: KeyedRandom? = nil) {
     self.index = index
     self.tokens = tokens
     self.count = count
+    self.wantsValues = wantsValues
     self.random = random
   }
 }

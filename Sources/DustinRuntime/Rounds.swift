@@ -142,8 +142,9 @@ final class Rounds {
     let proposals = try drafter.propose(
       places.map { place in
         let share = shares[place]
-        var wish = DraftWish(index: share.number, tokens: share.tokens, count: share.wanted, random: share.random)
-        wish.wantsValues = share.isDue && functions.needsOffer
+        var wish = DraftWish(
+          index: share.number, tokens: share.tokens, count: share.wanted,
+          wantsValues: share.isDue && functions.needsOffer, random: share.random)
         wish.wantsCertain = isMiddleLevel
         return wish
       })
