@@ -160,7 +160,7 @@ final class ScoreTests: XCTestCase {
   func testSignalsAgreeWithTheInterpreter() throws {
     var worst: Float = 0
     let lengths = [0, 1, 15, 16, 63, 64, 65, 700, 1023, 1024, 1025, 2047, 2100, 5000]
-    for seed in UInt64(1)...24 {
+    for seed in UInt64(1)...18 {
       var random = SeededGenerator(seed: seed)
       var one = Case()
       one.element = Bool.random(using: &random) ? .f32 : .bf16

@@ -56,11 +56,11 @@ struct ScoreBoundKernel: Kernel, Hashable {
           e.each(end, e.mul(e.div(e.add(end, 63), 64), 64)) {
             e.store(e.splatConstant(outside, e.f32), e.at(out, e.mul($0, 4)))
           }
-          if shape.pool > 1 { PoolKernel.fillLastMargin(e, s, signal: out) }
+          if shape.pool > 1 { ScorePoolKernel.fillLastMargin(e, s, signal: out) }
         }
       }
       if shape.pool > 1 {
-        e.ifTrue(e.compare(first, LLVMIntEQ, e.int(0))) { PoolKernel.fillFirstMargin(e, signal: out) }
+        e.ifTrue(e.compare(first, LLVMIntEQ, e.int(0))) { ScorePoolKernel.fillFirstMargin(e, signal: out) }
       }
     }
   }

@@ -6,7 +6,7 @@ import CLLVM
 //     ScoreKernel:       e[row, head, j] = exp2(s - m), m and l = sum of e of each 64 keys
 //     ScoreFactorKernel: factor[row, head, 64 keys] = exp2(m - M) / (sum of l * exp2(m - M)) / count
 //     ScoreSumKernel:    s[j] = sum over rows and heads of e * factor, + onto
-//     PoolKernel:        the maximum of neighbours
+//     ScorePoolKernel:   the maximum of neighbours
 //
 // so every key is read once and every exponential computed once, whatever the number of rows and heads.
 
@@ -292,13 +292,13 @@ struct ScoreSumKernel: Kernel, Hashable {
             sum = shape.reduction == .mean ? e.fadd(sum, other) : e.fmax(sum, other)
           }
           let counts = e.compare(e.add(e.iota(16), v * 16), LLVMIntSLT, inside)
-          e.store(e.select(counts, sum, PoolKernel.outside(e, shape)), e.at(out, e.add(offset, v * 64)))
+          e.store(e.select(counts, sum, ScorePoolKernel.outside(e, shape)), e.at(out, e.add(offset, v * 64)))
         }
       }
       if shape.pool > 1 {
         let signal = shape.raw(k, s, pitch: pitch, plane: plane)
-        e.ifTrue(e.compare(chunk, LLVMIntEQ, e.int(0))) { PoolKernel.fillFirstMargin(e, signal: signal) }
-        e.ifTrue(e.compare(e.add(chunk, 1), LLVMIntEQ, chunks)) { PoolKernel.fillLastMargin(e, s, signal: signal) }
+        e.ifTrue(e.compare(chunk, LLVMIntEQ, e.int(0))) { ScorePoolKernel.fillFirstMargin(e, signal: signal) }
+        e.ifTrue(e.compare(e.add(chunk, 1), LLVMIntEQ, chunks)) { ScorePoolKernel.fillLastMargin(e, s, signal: signal) }
       }
     }
   }
@@ -313,7 +313,7 @@ struct ScoreSumKernel: Kernel, Hashable {
 /// The maximum filter over neighbours.
 ///
 ///     for item in my (sequence, plane, chunk): for 64 positions: out[j] = max over |d| <= pool / 2 of raw[j + d]
-struct PoolKernel: Kernel, Hashable {
+struct ScorePoolKernel: Kernel, Hashable {
   let shape: ScoreShape
 
   var name: String { "score_pool\(shape.pool)_x\(shape.planes)_\(shape.heads.count)" }

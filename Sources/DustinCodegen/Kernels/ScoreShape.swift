@@ -29,9 +29,12 @@ struct ScoreShape: Hashable {
   }
   var groups: [Group] {
     let size = queryHeads / cache.heads
-    return (0..<cache.heads).compactMap { head in
-      let chosen = heads.indices.filter { heads[$0] / size == head }
-      return chosen.first.map { Group(head: head, first: $0, count: chosen.count) }
+    return heads.enumerated().reduce(into: []) { groups, head in
+      if let last = groups.last, last.head == head.element / size {
+        groups[groups.count - 1] = Group(head: last.head, first: last.first, count: last.count + 1)
+      } else {
+        groups.append(Group(head: head.element / size, first: head.offset, count: 1))
+      }
     }
   }
   var planes: Int { isSplit ? cache.heads : 1 }

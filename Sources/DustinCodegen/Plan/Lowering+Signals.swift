@@ -2,6 +2,9 @@ import DustinIR
 import DustinSupport
 
 extension FunctionLowering {
+  /// More heads, or numbers in a head, than any model has; sizes that are products of them cannot overflow.
+  private static let mostHeads = 1 << 12
+
   mutating func lowerScore(_ op: Operation) throws {
     guard let cache = op[group: "cache"].first, let region = regions[cache] else {
       throw unsupported("'%\(op[group: "cache"].first?.name ?? "")' is not a cache argument", op)
@@ -15,6 +18,9 @@ extension FunctionLowering {
       throw unsupported("a signal is made of one row per token (T)", op)
     }
     let queryHeads = q.type.shape[1].fixedValue ?? 0
+    guard max(queryHeads, keys.dim) <= Self.mostHeads else {
+      throw unsupported("\(queryHeads) heads of \(keys.dim) are more than \(Self.mostHeads)", op)
+    }
     let shape = ScoreShape(
       cache: CacheShape(heads: keys.heads, dim: keys.dim, element: try element(q)), queryHeads: queryHeads,
       heads: op.attributes.ints("heads") ?? Array(0..<queryHeads),
@@ -36,7 +42,7 @@ extension FunctionLowering {
       call(ScoreFactorKernel(shape: shape), [], op)
       call(ScoreSumKernel(shape: shape, hasOnto: !onto.isEmpty), out + onto, op)
     }
-    if shape.pool > 1 { call(PoolKernel(shape: shape), out, op) }
+    if shape.pool > 1 { call(ScorePoolKernel(shape: shape), out, op) }
     partialBytes = max(partialBytes, shape.partialBytes)
     addRead(perPosition: shape.groups.count * shape.cache.positionBytes)
   }
