@@ -12,10 +12,17 @@ struct BenchCommand: ParsableCommand {
       1 where weights or cache lie in the processor's own caches. Medians of several runs; the machine should be idle.
 
       With --preset whole rounds are measured on windows of books: plain decoding, speculation with dense verification, \
-      the preset and an exact stack, one after the other behind the same contexts.
+      the preset and an exact stack, one after the other behind the same contexts. With --layer one attention layer of a \
+      large model's shape is timed over generated numbers, dense and through a set.
       """)
 
-  @OptionGroup var models: ModelOptions
+  @Option(name: [.short, .long], help: ArgumentHelp("The target: a Hugging Face model directory.", valueName: "dir"))
+  var model: String?
+  @Option(
+    name: [.customLong("md", withSingleDash: true), .customLong("draft-model"), .customLong("model-draft")],
+    help: ArgumentHelp("The draft: a smaller model with the same tokenizer.", valueName: "dir"))
+  var draftModel: String?
+  @OptionGroup var machine: MachineOptions
   @Option(help: "Lengths of the prompts to read, separated by commas.")
   var prompts = "512,4096,32768"
   @Option(help: "Lengths of the contexts to decode behind, separated by commas.")
@@ -26,10 +33,14 @@ struct BenchCommand: ParsableCommand {
   var runs = 5
   @OptionGroup var presets: PresetOptions
   @OptionGroup var rounds: RoundBenchOptions
+  @OptionGroup var layer: LayerBenchOptions
   @Flag(help: "Prints one JSON object instead of tables.")
   var json = false
 
   func validate() throws {
+    if (model ?? "").isEmpty, layer.layer == nil {
+      throw ValidationError("-m needs the path of a model directory, or give --layer SHAPE.")
+    }
     if !(1...1000).contains(runs) { throw ValidationError("--runs must be from 1 to 1000, not \(runs).") }
     _ = try numbers(prompts, "--prompts", from: 1)
     _ = try numbers(contexts, "--contexts", from: 0)
@@ -49,14 +60,16 @@ struct BenchCommand: ParsableCommand {
 
   func run() throws {
     catchInterrupts()
-    if let choice = try presets.choice(for: models) {
+    if let shape = layer.layer { return try layer.run(shape, machine, runs: runs, json: json) }
+    let model = model ?? ""
+    if let choice = try presets.choice(target: model, draft: draftModel) {
       return try rounds.run(
-        choice, models, lengths: numbers(rounds.lengths, "--lengths", from: 64),
+        choice, target: model, draft: draftModel, machine, lengths: numbers(rounds.lengths, "--lengths", from: 64),
         batches: numbers(rounds.batches, "--batches", from: 1), runs: runs, json: json)
     }
-    let options = try models.machine.loadOptions()
-    let pair = try ModelPair.load(target: models.model, draft: models.draftModel, options: options)
-    let team = try ThreadTeam(threads: models.machine.threadCount)
+    let options = try machine.loadOptions()
+    let pair = try ModelPair.load(target: model, draft: draftModel, options: options)
+    let team = try ThreadTeam(threads: machine.threadCount)
     func limits() throws -> MachineLimits {
       try MachineLimits(target: options.target, threads: team.count, runs: max(runs, 20))
     }

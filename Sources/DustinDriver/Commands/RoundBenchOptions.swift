@@ -36,23 +36,24 @@ struct RoundBenchOptions: ParsableArguments {
   }
 
   func run(
-    _ choice: PresetChoice, _ models: ModelOptions, lengths: [Int], batches: [Int], runs: Int, json: Bool
+    _ choice: PresetChoice, target: String, draft: String?, _ machine: MachineOptions, lengths: [Int], batches: [Int],
+    runs: Int, json: Bool
   ) throws {
-    var options = try models.machine.loadOptions()
+    var options = try machine.loadOptions()
     options.preset = choice.text
     // Blocks of an exact stack overshoot; beyond the model's own length only times count.
     let longest = (lengths.max() ?? 0) + tokens + 16 * (draftMax + 1)
     options.contextSize = longest
     options.mayBeLonger = true
     options.maxRows = max(options.maxRows, (batches.max() ?? 1) * 16 * (draftMax + 1))
-    let pair = try ModelPair.load(target: models.model, draft: models.draftModel, options: options)
+    let pair = try ModelPair.load(target: target, draft: draft, options: options)
     guard let tokenizer = pair.tokenizer else {
       throw pair.tokenizerError ?? DiagnosticError("tokenizer", "'\(pair.target.path)' has no tokenizer.json")
     }
     guard pair.draft != nil else {
       throw DiagnosticError("bench-draft", "rounds need a draft: give one with -md DIR")
     }
-    let team = try ThreadTeam(threads: models.machine.threadCount)
+    let team = try ThreadTeam(threads: machine.threadCount)
     func limits() throws -> MachineLimits { try MachineLimits(target: options.target, threads: team.count, runs: 20) }
     let before = try limits()
     let readable = pair.target.config.contextLength

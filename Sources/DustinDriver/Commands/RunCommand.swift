@@ -152,7 +152,7 @@ struct RunCommand: ParsableCommand {
     catchInterrupts()
     var loadOptions = try models.machine.loadOptions()
     loadOptions.contextSize = contextSize
-    let choice = try presets.choice(for: models)
+    let choice = try presets.choice(target: models.model, draft: models.draftModel)
     loadOptions.preset = choice?.text
     let pair = try ModelPair.load(target: models.model, draft: models.draftModel, options: loadOptions)
     var prompts = try source.read(pair.tokenizer, missing: missingTokenizer(pair))

@@ -69,9 +69,8 @@ struct PresetOptions: ParsableArguments {
   }
 
   /// The preset with what is known of the models; nil without `--preset`.
-  func choice(for models: ModelOptions) throws -> PresetChoice? {
+  func choice(target: String, draft: String?) throws -> PresetChoice? {
     guard let preset else { return nil }
-    return try PresetChoice(
-      preset, sparsity: sparsity, target: models.model, draft: models.draftModel)
+    return try PresetChoice(preset, sparsity: sparsity, target: target, draft: draft)
   }
 }
