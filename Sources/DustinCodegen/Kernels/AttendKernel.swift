@@ -177,6 +177,7 @@ struct AttendKernel: Kernel, Hashable {
                 [
                   e.at(queries, e.mul(slot, queryBytes)), e.at(limits, e.mul(slot, 4)), e.at(keys, offset),
                   e.at(values, offset), key, count, e.at(states, e.mul(slot, state.tileBytes)), e.at(scratch, tileAt),
+                  scratch,
                 ])
             }
             return [e.add(row, size)]

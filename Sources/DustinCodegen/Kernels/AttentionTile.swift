@@ -80,8 +80,9 @@ struct AttentionMerge {
   }
 }
 
-/// `tile(queries, limits, keys, values, firstKey, groups, states, scratch)`: flash attention of a fixed number of rows
-/// over `groups` * 64 keys. Row r reads the keys whose number, counted from `firstKey`, is below `limits[r]` (i32).
+/// `tile(queries, limits, keys, values, firstKey, groups, states, scratch, fetched)`: flash attention of a fixed number
+/// of rows over `groups` * 64 keys. Row r reads the keys whose number, counted from `firstKey`, is below `limits[r]` (i32).
+/// `fetched` is the list of `Fetch.listed`, else unused.
 ///
 ///     for group of 64 keys:
 ///       S[r][64] = q[r] · K, masked;  best[r] = c * max S[r], c = scale / ln 2
@@ -94,8 +95,25 @@ struct AttentionTile {
   let scale: Float
   /// Keys of a group that are computed, 64 or 16; with 16, no row's limit lies further behind a group's first key.
   var keys = Int(DUSTIN_GROUP)
-  /// Whether the keys and values of the next group, behind these in memory, are fetched meanwhile.
-  var fetchesNextGroup = true
+  /// What is fetched meanwhile: between two walks over keys the softmax keeps memory idle.
+  var fetch = Fetch.nextGroup
+
+  enum Fetch: Hashable {
+    case nothing
+    /// The next group's keys and values, which lie behind these.
+    case nextGroup
+    /// Cache lines at listed addresses, one at every step of the two products.
+    case listed
+  }
+  /// Addresses (i64) that one call with `Fetch.listed` takes from its list for each group.
+  func listedCount(_ target: CPUTarget) -> Int {
+    let valueWalks = (dim / 16 + target.tile.vectors - 1) / target.tile.vectors
+    return keySteps(target) + valueWalks * (keys / dot.unit)
+  }
+  /// Steps of the first product: the second one's lines stand behind theirs.
+  private func keySteps(_ target: CPUTarget) -> Int {
+    (blocks + target.tile.vectors - 1) / target.tile.vectors * (dim / dot.unit)
+  }
 
   static let mostRows = 6
   // scratch: S, P, then f32[16] each of the old m, best, m' and a
@@ -110,14 +128,14 @@ struct AttentionTile {
   private var logScale: Float { Float(Double(scale) * 1.442_695_040_888_963_4) }
 
   static func parameters(_ e: Emitter) -> [LLVMType] {
-    [e.pointer, e.pointer, e.pointer, e.pointer, e.i64, e.i64, e.pointer, e.pointer]
+    [e.pointer, e.pointer, e.pointer, e.pointer, e.i64, e.i64, e.pointer, e.pointer, e.pointer]
   }
 
   func emit(_ e: Emitter, rows: Int, name: String) -> LLVMValue {
     let keyBytes = dim * element.byteCount
     return e.define(name, Self.parameters(e)) { p in
       let (queries, limits, keys, values, firstKey, groups) = (p[0], p[1], p[2], p[3], p[4], p[5])
-      let (states, scratch) = (p[6], p[7])
+      let (states, scratch, fetched) = (p[6], p[7], p[8])
       let (scores, probs) = (scratch, e.at(scratch, Self.probsAt))
       let old = e.at(scratch, Self.vectorsAt)
       let (best, maxima, factors) = (e.at(old, 64), e.at(old, 128), e.at(old, 192))
@@ -127,7 +145,7 @@ struct AttentionTile {
       e.each(e.int(0), groups) { group in
         let offset = e.mul(group, 64 * keyBytes)
         let key = e.truncate(e.add(firstKey, e.mul(group, 64)))
-        multiplyKeys(e, rows, queries, e.at(keys, offset), scores)
+        multiplyKeys(e, rows, queries, e.at(keys, offset), scores, fetched)
         e.each(e.int(0), e.int(rows)) { r in
           findBest(e, r, key, limits, scores, best)
           e.store(e.load(e.f32, e.at(states, e.mul(r, state.tileBytes))), e.at(old, e.mul(r, 4)))
@@ -137,13 +155,20 @@ struct AttentionTile {
         e.store(next, maxima)
         e.store(e.exp2(e.fsub(m, next)), factors)
         e.each(e.int(0), e.int(rows)) { r in exponentiate(e, r, maxima, factors, states, scores, probs) }
-        multiplyValues(e, rows, probs, factors, e.at(values, offset), states)
+        multiplyValues(e, rows, probs, factors, e.at(values, offset), states, fetched)
       }
     }
   }
 
+  /// Fetches the line of a step: `before` steps of the group came before this walk over units.
+  private func fetchListed(_ e: Emitter, _ list: LLVMValue, before: Int, _ unit: LLVMValue) {
+    e.prefetch(e.loadPointer(e.at(list, e.mul(unit, 8)), before * 8))
+  }
+
   /// S[r][key] = sum over d of q[r][d] * K[d][key], for 64 keys, 16 to a vector.
-  private func multiplyKeys(_ e: Emitter, _ rows: Int, _ queries: LLVMValue, _ keys: LLVMValue, _ scores: LLVMValue) {
+  private func multiplyKeys(
+    _ e: Emitter, _ rows: Int, _ queries: LLVMValue, _ keys: LLVMValue, _ scores: LLVMValue, _ fetched: LLVMValue
+  ) {
     let blockBytes = Int(DUSTIN_BLOCK) * dim * element.byteCount
     let rowBytes = dim * element.byteCount
     let width = min(blocks, e.target.tile.vectors)
@@ -155,8 +180,11 @@ struct AttentionTile {
         var next = sums
         let lane = e.at(keys, e.mul(unit, 64))
         let packed = (0..<width).map { dot.packed(e, e.at(lane, (first + $0) * blockBytes)) }
-        // The next group's keys: between two walks over keys the softmax keeps memory idle.
-        if fetchesNextGroup { for v in 0..<width { e.prefetch(e.at(lane, (first + v + 4) * blockBytes)) } }
+        switch fetch {
+        case .nothing: break
+        case .nextGroup: for v in 0..<width { e.prefetch(e.at(lane, (first + v + 4) * blockBytes)) }
+        case .listed: fetchListed(e, fetched, before: first / width * (dim / dot.unit), unit)
+        }
         for r in 0..<rows {
           let q = dot.broadcast(e, e.at(e.at(queries, e.mul(unit, 4)), r * rowBytes))
           for v in 0..<width { next[r * width + v] = dot.accumulate(e, next[r * width + v], packed[v], q) }
@@ -218,7 +246,8 @@ struct AttentionTile {
 
   /// o[r][d] = o[r][d] * a[r] + sum over keys of P[r][key] * V[key][d].
   private func multiplyValues(
-    _ e: Emitter, _ rows: Int, _ probs: LLVMValue, _ factors: LLVMValue, _ values: LLVMValue, _ states: LLVMValue
+    _ e: Emitter, _ rows: Int, _ probs: LLVMValue, _ factors: LLVMValue, _ values: LLVMValue, _ states: LLVMValue,
+    _ fetched: LLVMValue
   ) {
     let floats = e.vector(e.f32, 16)
     let stateBytes = state.tileBytes
@@ -236,8 +265,13 @@ struct AttentionTile {
         var next = sums
         let line = e.at(values, e.mul(unit, dim * 4))
         let packed = (0..<width).map { dot.packed(e, e.at(line, (first + $0) * 64)) }
-        if fetchesNextGroup {
+        switch fetch {
+        case .nothing: break
+        case .nextGroup:
           for v in 0..<width { e.prefetch(e.at(line, 64 * dim * element.byteCount + (first + v) * 64)) }
+        case .listed:
+          let before = keySteps(e.target) + first / e.target.tile.vectors * (keys / dot.unit)
+          fetchListed(e, fetched, before: before, unit)
         }
         for r in 0..<rows {
           let p = dot.broadcast(e, e.at(e.at(probs, e.mul(unit, 4)), r * 64 * element.byteCount))

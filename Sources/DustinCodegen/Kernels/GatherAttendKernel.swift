@@ -27,12 +27,21 @@ struct GatherAttendKernel: Kernel, Hashable {
 
   // one thread's scratch: packed keys and values, lists of positions, then a row group's totals, queries, limits, states
   private var listsAt: Int { 2 * pack.groupBytes }
-  private var totalsAt: Int { listsAt + 2 * 256 }
+  private var linesAt: Int { listsAt + 2 * 256 }
+  private var totalsAt: Int { linesAt + (pack.lineCount + mostListed) * 8 }
   private var queriesAt: Int { totalsAt + Self.rowGroup * state.bytes }
   private var limitsAt: Int { queriesAt + (Self.rowGroup * queryBytes + 63) / 64 * 64 }
   private var statesAt: Int { limitsAt + Self.rowGroup * 4 }
   private var tileAt: Int { statesAt + Self.rowGroup * state.tileBytes }
   var scratchBytes: Int { tileAt + AttentionTile.scratchBytes }
+
+  private func tile(keys: Int) -> AttentionTile {
+    AttentionTile(
+      dim: cache.dim, dot: dense.dot, element: cache.element, scale: dense.scale, keys: keys,
+      fetch: keys == 64 ? .listed : .nothing)
+  }
+  /// Addresses that a tile fetches, on any target, rounded up to whole lines.
+  private var mostListed: Int { CPUTarget.all.map { (tile(keys: 64).listedCount($0) + 7) / 8 * 8 }.max() ?? 0 }
 
   /// A tile of rows, over whole groups and over a last one of up to 16 keys.
   private struct TileFunction {
@@ -41,50 +50,58 @@ struct GatherAttendKernel: Kernel, Hashable {
   }
   private struct Helpers {
     let tiles: [TileFunction]
-    let pack, fetch, merge: LLVMValue
+    let pack, lines, merge: LLVMValue
   }
-  /// What one item works on: keys `first ..< end` of a head; `end` may differ from row group to row group.
+  /// A sequence's KV head, and where its keys begin: at the first one, or at a chunk's.
   private struct Item {
     let sequence: KernelBuilder.Sequence
-    let head: LLVMValue
-    let part: LLVMValue
+    let head, part: LLVMValue
     let reader: SetReader
-    let keys, values: LLVMValue
-    let firstKey: LLVMValue
+    let keys, values, firstKey: LLVMValue
+  }
+  /// An item's rows `first ..< last` over its keys up to `end`, and the item whose keys are fetched towards the end.
+  private struct Pass {
+    let item: Item
+    let first, last, end: LLVMValue
+    let following: Item
+    /// Nothing follows.
+    let isLast: LLVMValue
   }
 
   func emit(_ k: KernelBuilder) {
     let e = k.e
     let sizes = e.target.hasBF16Dot ? [6, 4, 2, 1] : [4, 2, 1]
     func tile(_ rows: Int, keys: Int) -> LLVMValue {
-      AttentionTile(
-        dim: cache.dim, dot: dense.dot, element: cache.element, scale: dense.scale, keys: keys, fetchesNextGroup: false
-      ).emit(e, rows: rows, name: "\(name)_tile\(rows)x\(keys)")
+      self.tile(keys: keys).emit(e, rows: rows, name: "\(name)_tile\(rows)x\(keys)")
     }
     let helpers = Helpers(
       tiles: sizes.map { TileFunction(rows: $0, whole: tile($0, keys: 64), short: tile($0, keys: 16)) },
-      pack: pack.emitPack(e, name: "\(name)_pack"), fetch: pack.emitFetch(e, name: "\(name)_fetch"),
+      pack: pack.emitPack(e, name: "\(name)_pack"), lines: pack.emitLines(e, name: "\(name)_lines"),
       merge: AttentionMerge(dim: cache.dim).emit(e, name: "\(name)_merge"))
 
     let parts = GatherSplit(kernel: self).parts(k, words: [k.argument(3), k.argument(4)])
+    // behind a group's lines stand harmless ones, which the last tile may reach
+    let scratch: LLVMValue = LLVMBuildPtrToInt(e.builder, k.scratch(), e.i64, "")
+    e.each(e.int(0), e.int(mostListed * 8), e.int(64)) { offset in
+      e.store(e.splat(scratch, 8), e.at(e.at(k.scratch(), linesAt + pack.lineCount * 8), offset))
+    }
     let items = e.mul(e.mul(k.rows(.sequences), cache.heads), parts)
     let (low, high) = k.share(of: items)
     e.each(low, high) { number in
       let current = item(k, number, parts)
       let following = item(k, e.minimum(e.add(number, 1), e.add(high, -1)), parts)
-      let rows = e.mul(current.sequence.rows, group)
       let isLast = e.compare(e.add(number, 1), LLVMIntEQ, high)
+      let rows = e.mul(current.sequence.rows, group)
       let end = e.select(
         e.compare(parts, LLVMIntEQ, e.int(1)), current.reader.keys(e), e.add(current.firstKey, Int(DUSTIN_CHUNK)))
       e.each(e.int(0), rows, e.int(Self.rowGroup)) { first in
         let last = e.minimum(rows, e.add(first, Self.rowGroup))
         // the last row's keys bound those of the row group
         let keys = e.minimum(end, current.reader.limit(e, token: e.div(e.add(last, -1), group)))
-        begin(k, current, first, last)
-        e.each(current.firstKey, keys, e.int(Int(DUSTIN_CHUNK))) { firstKey in
-          chunk(k, current, following, isLast, firstKey, keys, first, last, helpers)
-        }
-        e.each(first, last) { row in finish(k, current, row, first, parts, keys) }
+        let pass = Pass(item: current, first: first, last: last, end: keys, following: following, isLast: isLast)
+        begin(k, pass)
+        e.each(current.firstKey, keys, e.int(Int(DUSTIN_CHUNK))) { chunk(k, pass, $0, helpers) }
+        e.each(first, last) { row in finish(k, pass, row, parts) }
       }
     }
   }
@@ -111,13 +128,13 @@ struct GatherAttendKernel: Kernel, Hashable {
     (e.add(item.sequence.row0, e.div(row, group)), e.add(e.mul(item.head, group), e.rem(row, group)))
   }
 
-  /// Copies the queries of a row group side by side and clears its totals.
-  private func begin(_ k: KernelBuilder, _ item: Item, _ first: LLVMValue, _ last: LLVMValue) {
+  /// Copies the queries of the rows side by side and clears their totals.
+  private func begin(_ k: KernelBuilder, _ pass: Pass) {
     let e = k.e
     let (q, scratch) = (k.arena(0), k.scratch())
-    e.each(first, last) { row in
-      let slot = e.sub(row, first)
-      let (token, queryHead) = place(e, item, row)
+    e.each(pass.first, pass.last) { row in
+      let slot = e.sub(row, pass.first)
+      let (token, queryHead) = place(e, pass.item, row)
       let source = e.at(
         e.at(q, e.mul(token, rowBytes(dense.queryHeads * cache.dim, cache.element))), e.mul(queryHead, queryBytes))
       let target = e.at(e.at(scratch, queriesAt), e.mul(slot, queryBytes))
@@ -129,69 +146,39 @@ struct GatherAttendKernel: Kernel, Hashable {
   }
 
   /// One chunk of at most 1024 keys, merged into the totals.
-  private func chunk(
-    _ k: KernelBuilder, _ item: Item, _ following: Item, _ isLast: LLVMValue, _ firstKey: LLVMValue,
-    _ end: LLVMValue, _ first: LLVMValue, _ last: LLVMValue, _ helpers: Helpers
-  ) {
+  private func chunk(_ k: KernelBuilder, _ pass: Pass, _ firstKey: LLVMValue, _ helpers: Helpers) {
     let e = k.e
     let scratch = k.scratch()
     let (limits, states) = (e.at(scratch, limitsAt), e.at(scratch, statesAt))
-    let (list, nextList) = (e.at(scratch, listsAt), e.at(scratch, listsAt + 256))
-    e.each(first, last) { row in
-      let slot = e.sub(row, first)
-      let limit = e.sub(item.reader.limit(e, token: e.div(row, group)), firstKey)
+    e.each(pass.first, pass.last) { row in
+      let slot = e.sub(row, pass.first)
+      let limit = e.sub(pass.item.reader.limit(e, token: e.div(row, group)), firstKey)
       e.store(e.truncate(limit), e.at(limits, e.mul(slot, 4)))
       state.begin(e, e.at(states, e.mul(slot, state.tileBytes)))
     }
-    let most = e.minimum(e.sub(end, firstKey), e.int(Int(DUSTIN_CHUNK)))
+    let most = e.minimum(e.sub(pass.end, firstKey), e.int(Int(DUSTIN_CHUNK)))
     e.each(e.int(0), most, e.int(Int(DUSTIN_GROUP))) { key in
-      let left = e.sub(most, key)
-      let short = e.compare(left, LLVMIntSLE, e.int(Int(DUSTIN_BLOCK)))
       let number = e.add(firstKey, key)
-      item.reader.list(e, from: number, to: list)
-      e.call(
-        helpers.pack, GatherPack.packParameters(e),
-        [item.keys, item.values, list, e.select(short, e.int(1), e.int(4)), scratch])
-
-      // What comes next: more than a few keys of this item, else the first ones of the next.
-      let next = e.add(number, Int(DUSTIN_GROUP))
-      let stays = e.compare(e.add(next, Int(DUSTIN_BLOCK)), LLVMIntSLT, end)
-      let fetches = e.select(stays, e.int(64), e.select(isLast, e.int(0), e.int(64)))
-      e.ifTrue(stays) {
-        item.reader.list(e, from: next, to: nextList)
+      pass.item.reader.list(e, from: number, to: e.at(scratch, listsAt))
+      e.ifTrue(e.compare(e.sub(most, key), LLVMIntSLE, e.int(Int(DUSTIN_BLOCK)))) {
+        let nothing = (lines: scratch, count: e.int(0))
+        packKeys(k, pass, blocks: 1, nothing, helpers)
+        tiles(k, pass, key, helpers.tiles.map { ($0.rows, $0.short) }, nothing, each: 0)
       } else: {
-        following.reader.list(e, from: following.firstKey, to: nextList)
-      }
-      let (nextKeys, nextValues) = (
-        e.select(stays, item.keys, following.keys), e.select(stays, item.values, following.values)
-      )
-      let rows = e.sub(last, first)
-      var slot = e.int(0)
-      for tile in helpers.tiles {
-        slot =
-          e.loop(slot, e.add(rows, 1 - tile.rows), e.int(tile.rows), carried: [slot]) { slot, _ in
-            let end = e.add(slot, tile.rows)
-            e.call(
-              helpers.fetch, GatherPack.fetchParameters(e),
-              [
-                nextKeys, nextValues, nextList, e.div(e.mul(slot, fetches), rows), e.div(e.mul(end, fetches), rows),
-              ])
-            let arguments = [
-              e.at(e.at(scratch, queriesAt), e.mul(slot, queryBytes)), e.at(limits, e.mul(slot, 4)), scratch,
-              e.at(scratch, pack.groupBytes), key, e.int(1), e.at(states, e.mul(slot, state.tileBytes)),
-              e.at(scratch, tileAt),
-            ]
-            e.ifTrue(short) {
-              e.call(tile.short, AttentionTile.parameters(e), arguments)
-            } else: {
-              e.call(tile.whole, AttentionTile.parameters(e), arguments)
-            }
-            return [end]
-          }[0]
+        let lines = e.at(scratch, linesAt)
+        let isNothing = listNext(k, pass, number, lines, helpers)
+        // Every tile fetches its share; what few tiles leave, the packing does.
+        let listed = tile(keys: Int(DUSTIN_GROUP)).listedCount(e.target)
+        let most = helpers.tiles[0].rows
+        let tileCount = e.div(e.add(e.sub(pass.last, pass.first), most - 1), most)
+        let left = e.maximum(e.sub(e.int(pack.lineCount), e.mul(tileCount, listed)), e.int(0))
+        packKeys(k, pass, blocks: 4, (lines, e.select(isNothing, e.int(0), left)), helpers)
+        let done = e.select(isNothing, e.int(pack.lineCount), left)
+        tiles(k, pass, key, helpers.tiles.map { ($0.rows, $0.whole) }, (lines, done), each: listed)
       }
     }
-    e.each(first, last) { row in
-      let slot = e.sub(row, first)
+    e.each(pass.first, pass.last) { row in
+      let slot = e.sub(row, pass.first)
       let result = e.at(states, e.mul(slot, state.tileBytes))
       state.end(e, result)
       let total = e.at(e.at(scratch, totalsAt), e.mul(slot, state.bytes))
@@ -199,91 +186,76 @@ struct GatherAttendKernel: Kernel, Hashable {
     }
   }
 
-  /// The row's result, or its part of one.
-  private func finish(
-    _ k: KernelBuilder, _ item: Item, _ row: LLVMValue, _ first: LLVMValue, _ parts: LLVMValue, _ keys: LLVMValue
+  /// Lists the lines of what comes behind the group at key `number`: more than a few keys of the item, else the first
+  /// ones of the next, since a few keys take too little time to fetch anything meanwhile.
+  /// - Returns: whether nothing needs fetching.
+  private func listNext(
+    _ k: KernelBuilder, _ pass: Pass, _ number: LLVMValue, _ lines: LLVMValue, _ helpers: Helpers
+  ) -> LLVMValue {
+    let e = k.e
+    let list = e.at(k.scratch(), listsAt + 256)
+    let next = e.add(number, Int(DUSTIN_GROUP))
+    let stays = e.compare(e.add(next, Int(DUSTIN_BLOCK)), LLVMIntSLT, pass.end)
+    e.ifTrue(stays) {
+      pass.item.reader.list(e, from: next, to: list)
+    } else: {
+      pass.following.reader.list(e, from: pass.following.firstKey, to: list)
+    }
+    let keys = e.select(stays, pass.item.keys, pass.following.keys)
+    let values = e.select(stays, pass.item.values, pass.following.values)
+    e.call(helpers.lines, GatherPack.linesParameters(e), [keys, values, list, lines])
+    return e.select(stays, LLVMConstNull(e.i1), pass.isLast)
+  }
+
+  private func packKeys(
+    _ k: KernelBuilder, _ pass: Pass, blocks: Int, _ fetch: (lines: LLVMValue, count: LLVMValue), _ helpers: Helpers
   ) {
     let e = k.e
-    let total = e.at(e.at(k.scratch(), totalsAt), e.mul(e.sub(row, first), state.bytes))
-    let (token, queryHead) = place(e, item, row)
+    let list = e.at(k.scratch(), listsAt)
+    e.call(
+      helpers.pack, GatherPack.packParameters(e),
+      [pass.item.keys, pass.item.values, list, e.int(blocks), k.scratch(), fetch.lines, fetch.count])
+  }
+
+  /// The packed keys, `key` of the chunk and the following ones, for all rows: the largest tiles first, then at most one
+  /// of each smaller size. Every tile fetches `each` lines behind the first `fetch.count`.
+  private func tiles(
+    _ k: KernelBuilder, _ pass: Pass, _ key: LLVMValue, _ functions: [(rows: Int, function: LLVMValue)],
+    _ fetch: (lines: LLVMValue, count: LLVMValue), each: Int
+  ) {
+    let e = k.e
+    let scratch = k.scratch()
+    let rows = e.sub(pass.last, pass.first)
+    var carried = [e.int(0), fetch.count]
+    for (size, function) in functions {
+      carried = e.loop(carried[0], e.add(rows, 1 - size), e.int(size), carried: carried) { slot, carried in
+        let line = e.minimum(carried[1], e.int(pack.lineCount))
+        e.call(
+          function, AttentionTile.parameters(e),
+          [
+            e.at(e.at(scratch, queriesAt), e.mul(slot, queryBytes)), e.at(e.at(scratch, limitsAt), e.mul(slot, 4)),
+            scratch, e.at(scratch, pack.groupBytes), key, e.int(1),
+            e.at(e.at(scratch, statesAt), e.mul(slot, state.tileBytes)), e.at(scratch, tileAt),
+            e.at(fetch.lines, e.mul(line, 8)),
+          ])
+        return [e.add(slot, size), e.add(carried[1], each)]
+      }
+    }
+  }
+
+  /// The row's result, or its part of one.
+  private func finish(_ k: KernelBuilder, _ pass: Pass, _ row: LLVMValue, _ parts: LLVMValue) {
+    let e = k.e
+    let total = e.at(e.at(k.scratch(), totalsAt), e.mul(e.sub(row, pass.first), state.bytes))
+    let (token, queryHead) = place(e, pass.item, row)
     e.ifTrue(e.compare(parts, LLVMIntEQ, e.int(1))) {
       let y = e.at(
         e.at(k.arena(5), e.mul(token, rowBytes(dense.queryHeads * cache.dim, dense.output))),
         e.mul(queryHead, cache.dim * dense.output.byteCount))
       state.finish(k, total, to: y, dense.output)
     } else: {
-      let place = e.add(e.mul(e.add(e.mul(token, dense.queryHeads), queryHead), parts), item.part)
+      let place = e.add(e.mul(e.add(e.mul(token, dense.queryHeads), queryHead), parts), pass.item.part)
       state.copy(e, from: total, to: e.at(k.field(\.partials), e.mul(place, state.bytes)))
-    }
-  }
-}
-
-/// Whether items are split over chunks of keys: only when the heads of all sequences cannot keep the threads evenly busy.
-struct GatherSplit {
-  let kernel: GatherAttendKernel
-
-  /// Parts of every (sequence, KV head): 1, or the most chunks that any of them has; there are no more of those than
-  /// dense attention has. A part may be empty.
-  func parts(_ k: KernelBuilder, words: [LLVMValue]) -> LLVMValue {
-    let e = k.e
-    let heads = kernel.dense.cache.heads
-    let most = e.loop(e.int(0), k.rows(.sequences), carried: [e.int(1)]) { index, most in
-      let s = k.sequence(index)
-      return e.loop(e.int(0), e.int(kernel.set.planes), carried: most) { head, most in
-        [e.maximum(most[0], SetReader(e, kernel.set, s, head: head, words: words).chunks(e))]
-      }
-    }[0]
-    let items = e.mul(k.rows(.sequences), heads)
-    let threads = k.count(\.threads)
-    let uneven = e.compare(e.sub(items, e.mul(e.div(items, threads), threads)), LLVMIntNE, e.int(0))
-    let few = e.compare(items, LLVMIntSLT, e.mul(threads, 4))
-    return e.select(uneven, e.select(few, most, e.int(1)), e.int(1))
-  }
-}
-
-/// Merges the chunks that `GatherAttendKernel` left; nothing to do where it did not split them.
-///
-///     for (row, head) in my rows x heads: total = fold merge over the row's chunks, ascending; out = total.o / total.l
-struct GatherMergeKernel: Kernel, Hashable {
-  let attend: GatherAttendKernel
-
-  private var cache: CacheShape { attend.dense.cache }
-  private var state: AttentionState { attend.dense.state }
-  var name: String {
-    "gather_merge_\(attend.set.name)_h\(attend.dense.queryHeads)_\(cache.name)_\(attend.dense.output.rawValue)"
-  }
-  let argumentNames = ["set", "set_per_position", "out"]
-  var scratchBytes: Int { state.bytes }
-
-  func emit(_ k: KernelBuilder) {
-    let e = k.e
-    let merge = AttentionMerge(dim: cache.dim).emit(e, name: "\(name)_step")
-    let (queryHeads, output) = (attend.dense.queryHeads, attend.dense.output)
-    let words = [k.argument(0), k.argument(1)]
-    let (out, total) = (k.arena(2), k.scratch())
-    let parts = GatherSplit(kernel: attend).parts(k, words: words)
-    e.ifTrue(e.compare(parts, LLVMIntSGT, e.int(1))) {
-      let (low, high) = k.share(of: e.mul(k.rows(.tokens), queryHeads))
-      e.each(e.int(0), k.rows(.sequences)) { index in
-        let s = k.sequence(index)
-        let first = e.maximum(low, e.mul(s.row0, queryHeads))
-        let last = e.minimum(high, e.mul(e.add(s.row0, s.rows), queryHeads))
-        e.each(first, last) { item in
-          let row = e.div(item, queryHeads)
-          let queryHead = e.sub(item, e.mul(row, queryHeads))
-          let head = e.div(queryHead, attend.dense.group)
-          let chunks = SetReader(e, attend.set, s, head: head, words: words).chunks(e)
-          state.clear(e, total)
-          e.each(e.int(0), chunks) { chunk in
-            let partial = e.at(k.field(\.partials), e.mul(e.add(e.mul(item, parts), chunk), state.bytes))
-            e.call(merge, AttentionMerge.parameters(e), [total, partial])
-          }
-          let y = e.at(
-            e.at(out, e.mul(row, rowBytes(queryHeads * cache.dim, output))),
-            e.mul(queryHead, cache.dim * output.byteCount))
-          state.finish(k, total, to: y, output)
-        }
-      }
     }
   }
 }

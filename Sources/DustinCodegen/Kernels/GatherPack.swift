@@ -19,23 +19,35 @@ struct GatherPack {
   /// Bytes that 64 keys take; the values follow at this distance.
   var groupBytes: Int { Int(DUSTIN_GROUP) * cache.positionBytes }
 
-  /// `pack(keys, values, list, blocks, out)`: the first `blocks` * 16 of the listed positions (i32); `keys` and `values`
-  /// are a head's start in its regions.
-  static func packParameters(_ e: Emitter) -> [LLVMType] { [e.pointer, e.pointer, e.pointer, e.i64, e.pointer] }
+  /// `pack(keys, values, list, blocks, out, lines, count)`: the first `blocks` * 16 of the listed positions (i32); `keys`
+  /// and `values` are a head's start in its regions. Meanwhile the first `count` addresses of `lines` are fetched.
+  static func packParameters(_ e: Emitter) -> [LLVMType] {
+    [e.pointer, e.pointer, e.pointer, e.i64, e.pointer, e.pointer, e.i64]
+  }
 
   func emitPack(_ e: Emitter, name: String) -> LLVMValue {
     e.define(name, Self.packParameters(e)) { p in
       let (keys, values, list, out) = (p[0], p[1], p[2], p[4])
       e.each(e.int(0), p[3]) { block in
+        /// Half a block's share of the lines.
+        func fetch(_ half: Int) {
+          let number = e.add(e.mul(block, 2), half)
+          let (first, last) = (e.mul(number, p[6]), e.mul(e.add(number, 1), p[6]))
+          e.each(e.lshr(first, 3), e.lshr(last, 3)) { e.prefetch(e.loadPointer(e.at(p[5], e.mul($0, 8)))) }
+        }
         let entries = e.at(list, e.mul(block, Int(DUSTIN_BLOCK) * 4))
         let keysOut = e.at(out, e.mul(block, blockBytes))
         let valuesOut = e.at(keysOut, groupBytes)
         switch source {
         case .rows:
           let rows = (0..<Int(DUSTIN_BLOCK)).map { e.mul(e.loadInt32(entries, $0 * 4), cache.rowStride) }
+          fetch(0)
           packKeys(e, rows.map { e.at(keys, $0) }, keysOut)
+          fetch(1)
           packValues(e, rows.map { e.at(values, $0) }, valuesOut)
         case .packed:
+          fetch(0)
+          fetch(1)
           let first = e.loadInt32(entries)
           e.ifTrue(isRun(e, entries, first)) {
             let from = e.mul(first, cache.positionBytes)
@@ -51,32 +63,47 @@ struct GatherPack {
     }
   }
 
-  /// `fetch(keys, values, list, from, to)`: asks for the lines of the listed positions `from ..< to`.
-  static func fetchParameters(_ e: Emitter) -> [LLVMType] { [e.pointer, e.pointer, e.pointer, e.i64, e.i64] }
+  /// Cache lines of a group's keys and values, wherever they lie.
+  var lineCount: Int { Int(DUSTIN_GROUP) * 2 * lines(cache.positionBytes).count }
 
-  func emitFetch(_ e: Emitter, name: String) -> LLVMValue {
-    e.define(name, Self.fetchParameters(e)) { p in
+  /// `lines(keys, values, list, out)`: where the lines of 64 listed positions lie, `lineCount` addresses (i64).
+  static func linesParameters(_ e: Emitter) -> [LLVMType] { [e.pointer, e.pointer, e.pointer, e.pointer] }
+
+  func emitLines(_ e: Emitter, name: String) -> LLVMValue {
+    e.define(name, Self.linesParameters(e)) { p in
       let (keys, values, list) = (p[0], p[1], p[2])
-      e.each(p[3], p[4]) { n in
-        let position = e.loadInt32(e.at(list, e.mul(n, 4)))
-        switch source {
-        case .rows:
-          let offset = e.mul(position, cache.rowStride)
-          for line in lines(cache.positionBytes) {
-            e.prefetch(e.at(e.at(keys, offset), line))
-            e.prefetch(e.at(e.at(values, offset), line))
+      let longs = e.vector(e.i64, 8)
+      func splat(_ p: LLVMValue) -> LLVMValue { e.splat(LLVMBuildPtrToInt(e.builder, p, e.i64, ""), 8) }
+      let perPosition = lines(cache.positionBytes)
+      e.each(e.int(0), e.int(Int(DUSTIN_GROUP) / 8)) { eight in
+        let listed = e.load(e.vector(e.i32, 8), e.at(list, e.mul(eight, 32)))
+        let positions: LLVMValue = LLVMBuildZExt(e.builder, listed, longs, "")
+        let out = e.at(p[3], e.mul(eight, 2 * perPosition.count * 64))
+        func store(_ addresses: LLVMValue, _ number: Int) { e.store(addresses, e.at(out, number * 64)) }
+        func share(_ stride: Int) {
+          let offsets = e.mul(positions, stride)
+          for (index, line) in perPosition.enumerated() {
+            store(e.add(e.add(splat(keys), offsets), line), 2 * index)
+            store(e.add(e.add(splat(values), offsets), line), 2 * index + 1)
           }
+        }
+        switch source {
+        case .rows: share(cache.rowStride)
         case .packed:
-          let value = cache.value(e, values, position)
-          for line in lines(cache.dim * 4) { e.prefetch(e.at(value, line)) }
-          let block = e.and(n, ~15)
-          let entries = e.at(list, e.mul(block, 4))
+          let entries = e.at(list, e.mul(e.div(eight, 2), 64))
           e.ifTrue(isRun(e, entries, e.loadInt32(entries))) {
-            let share = e.at(keys, e.mul(position, cache.positionBytes))
-            for line in lines(cache.positionBytes) { e.prefetch(e.at(share, line)) }
+            share(cache.positionBytes)
           } else: {
-            let key = cache.key(e, keys, position)
-            e.each(e.int(0), e.int(cache.dim / cache.unit)) { e.prefetch(e.at(key, e.mul($0, 64))) }
+            // a value's line of 16 lanes at a time, as far as the list reaches, then the key's first units
+            let block = e.mul(e.lshr(positions, 4), blockBytes)
+            let slot = e.and(positions, 15)
+            let value = e.add(e.add(splat(values), block), e.mul(e.div(slot, cache.unit), cache.dim * 4))
+            let key = e.add(e.add(splat(keys), block), e.mul(slot, 4))
+            let valueLines = min(cache.dim / 16, 2 * perPosition.count)
+            for number in 0..<(2 * perPosition.count) {
+              let line = number < valueLines ? value : key
+              store(e.add(line, (number < valueLines ? number : number - valueLines) * 64), number)
+            }
           }
         }
       }
