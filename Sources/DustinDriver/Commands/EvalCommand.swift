@@ -1,4 +1,5 @@
 import ArgumentParser
+import DustinModels
 import DustinRuntime
 import DustinSupport
 import DustinText
@@ -74,6 +75,11 @@ struct EvalCommand: ParsableCommand {
       "LongBench's prompts: a text with {context} and {input}, or a JSON object of such texts by data set.",
       discussion: "Without it a prompt is the context, a blank line and the input.", valueName: "file"))
   var template: String?
+  @Option(
+    help: ArgumentHelp(
+      "Keeps what is done in this file, and goes on from it: a run may be stopped, and lengths and counts may grow.",
+      valueName: "file"))
+  var resume: String?
   @Flag(help: "Prints one JSON object for every preset, budget and length instead of tables.")
   var json = false
   @Option(help: ArgumentHelp("Writes a page with plots and all figures.", valueName: "file"))
@@ -91,9 +97,6 @@ struct EvalCommand: ParsableCommand {
       ("--draft-max", draftMax, 1...256),
     ] where !range.contains(value) {
       throw ValidationError("\(name) must be from \(range.lowerBound) to \(range.upperBound), not \(value).")
-    }
-    if !preset.isEmpty, models.draftModel == nil {
-      throw ValidationError("Sparse verification needs a draft: give -md DIR.")
     }
   }
 
@@ -143,7 +146,18 @@ struct EvalCommand: ParsableCommand {
     }
     let session = EvaluationSession(
       base: base, others: others, tokenizer: tokenizer, gamma: draftMax, forcesProgress: progress)
-    let evaluation = Evaluation(session)
+    let settings = try [
+      "target \(ModelDirectory(path: models.model).fingerprint())",
+      "draft \(models.draftModel.map { try ModelDirectory(path: $0).fingerprint() } ?? "none")",
+      "numerics \(options.numerics.rawValue)", "draft-max \(draftMax)", "tokens \(tokens)",
+      "drift-tokens \(driftTokens)", "arr-rounds \(arrRounds)",
+      "tasks \(tasks.map(\.rawValue).sorted().joined(separator: " "))",
+      "verification \(modes.map(\.text).joined(separator: " "))",
+    ]
+    let evaluation = Evaluation(
+      session,
+      state: try resume.map { try EvaluationState.read($0, settings: settings) } ?? EvaluationState(settings: settings))
+    evaluation.file = resume
     var wasInterrupted = false
     do { try measure(evaluation) } catch is Interrupted { wasInterrupted = true }
     try output(evaluation, wasInterrupted: wasInterrupted)

@@ -3,6 +3,8 @@ import DustinSupport
 /// A part of a book to read, and what comes behind it.
 struct BookWindow {
   let book: String
+  /// Of its first token in the book.
+  let start: Int
   let context: [Int32]
   let continuation: [Int32]
   /// Words of the continuation, divided by white space.
@@ -39,7 +41,8 @@ struct BookWindow {
       let text = decode(Array(tokens[length...]))
       let words = text.split { $0 == 0x20 || 0x09...0x0D ~= $0 }.count
       return BookWindow(
-        book: book.title, context: Array(tokens[..<length]), continuation: Array(tokens[length...]), words: words)
+        book: book.title, start: book.starts[paragraph], context: Array(tokens[..<length]),
+        continuation: Array(tokens[length...]), words: words)
     }
   }
 }

@@ -4,29 +4,42 @@ import DustinSupport
 /// The figures of all targets at all lengths, as they come in. A prompt or window counts when all targets have done it.
 final class Evaluation {
   let session: EvaluationSession
-  private(set) var cells: [EvaluationCell] = []
-  /// Plain dense decoding, without a draft, by length: what all speeds are compared with.
-  private(set) var plain: [Int: SpeedTally] = [:]
-  /// By data set and way of verifying.
-  var longBench: [LongBenchTally] = []
+  var state: EvaluationState
+  /// Where the state is kept after every prompt and window; nil: nowhere.
+  var file: String?
   /// Perplexity is shown by the word too: it is of texts that others tokenize in other ways.
   var showsWordPerplexity = false
 
-  init(_ session: EvaluationSession) { self.session = session }
+  /// - Parameter state: What an earlier run has done.
+  init(_ session: EvaluationSession, state: EvaluationState = EvaluationState(settings: [])) {
+    self.session = session
+    self.state = state
+  }
 
+  var cells: [EvaluationCell] { state.cells }
+  var plain: [Int: SpeedTally] { state.plain }
+  var longBench: [LongBenchTally] { state.longBench }
   var lengths: [Int] { Set(cells.map(\.length)).sorted() }
 
   func cell(_ mode: EvaluationMode, _ length: Int) -> EvaluationCell? {
     cells.first { $0.mode == mode && $0.length == length }
   }
 
+  func isDone(_ name: String) -> Bool { state.done.contains(name) }
+
+  /// All targets have done a prompt or a window.
+  func finish(_ name: String) throws {
+    state.done.insert(name)
+    if let file { try state.write(to: file) }
+  }
+
   private func update(_ target: any EvaluationTarget, _ length: Int, _ change: (inout EvaluationCell) -> Void) {
-    if let index = cells.firstIndex(where: { $0.mode == target.mode && $0.length == length }) {
-      return change(&cells[index])
+    if let index = state.cells.firstIndex(where: { $0.mode == target.mode && $0.length == length }) {
+      return change(&state.cells[index])
     }
     var cell = EvaluationCell(mode: target.mode, length: length)
     change(&cell)
-    cells.append(cell)
+    state.cells.append(cell)
   }
 
   private func sameLength(_ prompts: [EvaluationPrompt]) -> String {
@@ -46,6 +59,8 @@ final class Evaluation {
     for (number, prompt) in prompts.enumerated() {
       try checkInterruption()
       bar.update(number, of: prompts.count)
+      let name = "prompt \(prompt.length) \(prompt.id)"
+      if isDone(name) { continue }
       let context = try session.prepare(prompt.tokens)
       let outputs = try session.targets.map {
         try $0.generate(context, maxNewTokens: prompt.maxNewTokens, options: session.options())
@@ -58,6 +73,7 @@ final class Evaluation {
           $0.answerSpeed?.add(output.metrics)
         }
       }
+      try finish(name)
     }
     bar.update(prompts.count, of: prompts.count)
   }
@@ -85,11 +101,14 @@ final class Evaluation {
     for (number, window) in windows.enumerated() {
       try checkInterruption()
       bar.update(number, of: windows.count)
+      let name = "window \(length) \(window.book) \(window.start)"
+      if isDone(name) { continue }
       let context = try session.prepare(window.context)
       if tasks.perplexity || probe != nil {
         try text(context, window, length, tasks, probe)
       }
       if tasks.drift { try drift(context, length, tasks) }
+      try finish(name)
     }
     bar.update(windows.count, of: windows.count)
   }
@@ -148,7 +167,7 @@ final class Evaluation {
     let scores = try outputs.map { try task.score($0.tokens) }
     let plain = try session.base.generate(
       context, maxNewTokens: min(count, tasks.plainTokens), options: session.options(gamma: 0))
-    self.plain[length, default: SpeedTally()].add(plain.metrics)
+    state.plain[length, default: SpeedTally()].add(plain.metrics)
     for (number, target) in session.targets.enumerated() {
       let equal = zip(outputs[number].tokens, outputs[0].tokens).prefix { $0 == $1 }.count
       update(target, length) {

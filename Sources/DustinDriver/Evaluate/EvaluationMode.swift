@@ -1,7 +1,7 @@
 import DustinSupport
 
 /// A way of verifying: `dense`, or the text of a preset with the budget that it is to have.
-struct EvaluationMode: Hashable {
+struct EvaluationMode: Hashable, Codable {
   /// What is compiled: `dustin{budget=128}`; `dense` for the baseline.
   let text: String
   /// The preset as it was typed, without the budget that was put in: a line of a plot.

@@ -9,7 +9,7 @@
 /// Values of one group (the tokens of one window) depend on each other, so that the standard error is taken over groups:
 /// with sums S_g of n_g values and the mean m = Σ S_g / Σ n_g it is sqrt(G/(G−1) Σ (S_g − m n_g)²) / Σ n_g, the usual
 /// estimate for a ratio of sums.
-struct GroupedMean {
+struct GroupedMean: Codable {
   private(set) var sums: [Double] = []
   private(set) var counts: [Int] = []
 
@@ -36,7 +36,7 @@ struct GroupedMean {
 }
 
 /// The same questions answered by two: what one lost and won against the other.
-struct PairedCount: Equatable {
+struct PairedCount: Equatable, Codable {
   private(set) var count = 0
   /// Right by the one that is judged, and by the one that it is compared with.
   private(set) var right = 0

@@ -2,23 +2,30 @@ import DustinRuntime
 import DustinSupport
 
 /// Answers of one way of verifying to the prompts of one length, beside the dense answers to the same prompts.
-struct RetrievalTally {
+struct RetrievalTally: Codable {
   /// Without `copy`.
   private(set) var all = PairedCount()
   private(set) var byTask: [String: PairedCount] = [:]
   private(set) var byDepth: [Int: PairedCount] = [:]
   private(set) var byNames: [String: PairedCount] = [:]
   /// Of `copy`: shares of tokens right, one a prompt, and the dense ones.
-  private(set) var copies: [(share: Double, base: Double)] = []
+  private(set) var copies: [Copy] = []
   /// Tokens that equal the dense output's, up to the first difference, over the dense output's.
   private(set) var agreement = GroupedMean()
+
+  struct Copy: Codable {
+    let share: Double
+    let base: Double
+  }
 
   mutating func add(_ prompt: EvaluationPrompt, _ output: Continuation, dense: Continuation) {
     let same = zip(output.tokens, dense.tokens).prefix { $0 == $1 }.count
     agreement.add(sum: Double(same), count: dense.tokens.count)
     if prompt.isCopy {
       copies.append(
-        (tokensRight(output.tokens, prompt.answerTokens), tokensRight(dense.tokens, prompt.answerTokens)))
+        Copy(
+          share: tokensRight(output.tokens, prompt.answerTokens),
+          base: tokensRight(dense.tokens, prompt.answerTokens)))
       return
     }
     let (isRight, isBaseRight) = (answers(output.text, prompt.answer), answers(dense.text, prompt.answer))
@@ -35,7 +42,7 @@ struct RetrievalTally {
 }
 
 /// Scores of a given text's tokens under one way of verifying, beside the dense scores. One group a window.
-struct PerplexityTally {
+struct PerplexityTally: Codable {
   /// −ln p of a token, in nats.
   private(set) var loss = GroupedMean()
   private(set) var denseLoss = GroupedMean()
@@ -86,7 +93,7 @@ struct PerplexityTally {
 }
 
 /// Attention recovery: the share of the target's own attention that falls on what a round read.
-struct RecoveryTally {
+struct RecoveryTally: Codable {
   /// By row of the round; one group a round. Row 0 is the last committed token.
   private(set) var byRow: [GroupedMean] = []
   /// Of the best sets of the same size, by row.
@@ -113,7 +120,7 @@ struct RecoveryTally {
 }
 
 /// Long greedy outputs, read again by dense verification.
-struct DriftTally {
+struct DriftTally: Codable {
   static let binSize = 128
   /// Tokens that the dense target would have chosen after the same text, by distance from the prompt's end.
   private(set) var agreement: [GroupedMean] = []
@@ -149,10 +156,15 @@ struct DriftTally {
 }
 
 /// Rounds that generated text: times, tokens and bytes.
-struct SpeedTally {
+struct SpeedTally: Codable {
+  struct Phase: Codable {
+    let name: String
+    var seconds: Double
+  }
+
   private(set) var decodeSeconds = 0.0
   /// Draft, select, verify, accept and what is left, in seconds.
-  private(set) var phases: [(name: String, seconds: Double)] = []
+  private(set) var phases: [Phase] = []
   private(set) var tokens = 0
   private(set) var rounds = 0
   private(set) var targetBytes = 0
@@ -162,9 +174,9 @@ struct SpeedTally {
 
   mutating func add(_ metrics: RunMetrics) {
     decodeSeconds += metrics.decodeSeconds
-    for (index, phase) in Self.phases(of: metrics).enumerated() {
-      if index == phases.count { phases.append((phase.name, 0)) }
-      phases[index].seconds += phase.seconds
+    for (index, (name, seconds)) in Self.phases(of: metrics).enumerated() {
+      if index == phases.count { phases.append(Phase(name: name, seconds: 0)) }
+      phases[index].seconds += seconds
     }
     tokens += metrics.decodeTokens
     rounds += metrics.speculation.rounds
@@ -196,7 +208,7 @@ struct SpeedTally {
 }
 
 /// All that is known of one way of verifying at one length.
-struct EvaluationCell {
+struct EvaluationCell: Codable {
   let mode: EvaluationMode
   let length: Int
   var retrieval: RetrievalTally?

@@ -2,7 +2,7 @@ import DustinRuntime
 import DustinSupport
 
 /// Scores of one way of verifying on one data set, beside the dense scores of the same items.
-struct LongBenchTally {
+struct LongBenchTally: Codable {
   let mode: EvaluationMode
   let dataset: String
   private(set) var scores: [Double] = []
@@ -53,6 +53,8 @@ extension Evaluation {
     for (number, item) in items.enumerated() {
       try checkInterruption()
       bar.update(number, of: items.count)
+      let name = "longbench \(item.dataset) \(item.id) \(number)"
+      if isDone(name) { continue }
       guard let dataset = LongBench.dataSet(item.dataset) else { continue }
       let most = min(dataset.answerTokens, max(1, limit - 16))
       let tokens = cutMiddle(session.tokenizer.encode(template.prompt(item)), to: limit - most)
@@ -65,17 +67,18 @@ extension Evaluation {
       for (place, target) in session.targets.enumerated() {
         add(target.mode, item.dataset) { $0.add(scores[place], dense: scores[0], outputs[place].metrics) }
       }
+      try finish(name)
     }
     bar.update(items.count, of: items.count)
   }
 
   private func add(_ mode: EvaluationMode, _ dataset: String, _ change: (inout LongBenchTally) -> Void) {
-    if let index = longBench.firstIndex(where: { $0.mode == mode && $0.dataset == dataset }) {
-      return change(&longBench[index])
+    if let index = state.longBench.firstIndex(where: { $0.mode == mode && $0.dataset == dataset }) {
+      return change(&state.longBench[index])
     }
     var tally = LongBenchTally(mode: mode, dataset: dataset)
     change(&tally)
-    longBench.append(tally)
+    state.longBench.append(tally)
   }
 
   /// A row for each data set, a column for each way of verifying; nil without items.

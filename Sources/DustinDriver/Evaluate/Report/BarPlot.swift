@@ -19,9 +19,9 @@ struct BarPlot {
   var markup: String? {
     let sums = bars.map { $0.values.reduce(0, +) }.filter(\.isFinite)
     guard !bars.isEmpty, sums.contains(where: { $0 > 0 }) else { return nil }
-    // Some 6.3 units a letter, within a third of the drawing.
+    // Some seven units a letter, within half of the drawing.
     let letters = bars.map(\.name.count).max() ?? 0
-    let left = min(Double(letters) * 6.3 + 14, Self.width * 0.45)
+    let left = min(Double(letters) * 7 + 14, Self.width * 0.5)
     let scale = PlotScale(.linear, values: sums, including: [0])
     let height = Self.top + Self.bottom + Double(bars.count) * Self.rowHeight
     let floor = height - Self.bottom

@@ -32,7 +32,9 @@ struct LinePlot {
 
   private static let width = 560.0
   private static let height = 330.0
-  private static let (left, right, top, bottom) = (66.0, 16.0, 14.0, 48.0)
+  private static let (left, right, top, bottom) = (66.0, 16.0, 20.0, 48.0)
+  /// Room between the axis and the first and the last point.
+  private static let margin = 12.0
 
   /// Nil without points.
   var markup: String? {
@@ -44,7 +46,9 @@ struct LinePlot {
       values: points.flatMap { point in point.error.map { [point.y - $0, point.y + $0] } ?? [point.y] }
         + levels.map(\.y),
       including: yIncluding, limits: yLimits)
-    func x(_ value: Double) -> Double { Self.left + xScale.place(value) * (Self.width - Self.left - Self.right) }
+    func x(_ value: Double) -> Double {
+      Self.left + Self.margin + xScale.place(value) * (Self.width - Self.left - Self.right - 2 * Self.margin)
+    }
     func y(_ value: Double) -> Double {
       Self.height - Self.bottom - yScale.place(value) * (Self.height - Self.top - Self.bottom)
     }
@@ -58,7 +62,11 @@ struct LinePlot {
         ], title("\(level.name): \(yScale.label(level.y))"))
       drawing += text(level.name, Self.width - Self.right - 4, y(level.y) - 5, anchor: "end", style: "note")
     }
-    for one in series { drawing += lines(one, x, y) }
+    // Lines that lie on each other stay visible: later ones are thinner.
+    for (number, one) in series.enumerated() {
+      drawing += lines(
+        one, x, y, size: max(3.2, 6.4 - 0.6 * Double(number)), width: max(1.5, 3.3 - 0.35 * Double(number)))
+    }
     return Markup.element(
       "figure", [],
       Markup.element("figcaption", [], Markup.escaped(title))
@@ -102,7 +110,9 @@ struct LinePlot {
     return drawing
   }
 
-  private func lines(_ series: Series, _ x: (Double) -> Double, _ y: (Double) -> Double) -> String {
+  private func lines(
+    _ series: Series, _ x: (Double) -> Double, _ y: (Double) -> Double, size: Double, width: Double
+  ) -> String {
     let points = series.points.filter { $0.x.isFinite && $0.y.isFinite }
     var drawing = ""
     if points.count > 1 {
@@ -111,7 +121,7 @@ struct LinePlot {
         "polyline",
         [
           ("class", "series\(series.isDashed ? " dashed" : "")"), ("points", path),
-          ("style", "stroke: var(--c\(series.color % Legend.colors))"),
+          ("style", "stroke: var(--c\(series.color % Legend.colors)); stroke-width: \(Markup.number(width))"),
         ])
     }
     for point in points {
@@ -125,7 +135,7 @@ struct LinePlot {
           ])
       }
       drawing += Legend.mark(
-        series.color, x: x(point.x), y: y(point.y), size: 4.5, hint: "\(series.name)\n\(point.hint)")
+        series.color, x: x(point.x), y: y(point.y), size: size, hint: "\(series.name)\n\(point.hint)")
     }
     return drawing
   }

@@ -16,6 +16,8 @@ enum ReportStyle {
     h3 { font-size: 1rem; margin: 1.5rem 0 .5rem; }
     p, li { max-width: 60rem; }
     .soft { color: var(--soft); }
+    dl { display: grid; grid-template-columns: max-content 1fr; gap: .2rem 1rem; margin: 0; }
+    dd { margin: 0; overflow-wrap: anywhere; }
     code, pre { font: 13px/1.45 ui-monospace, monospace; }
     pre { background: var(--card); border: 1px solid var(--rule); border-radius: 6px; padding: .6rem .8rem;
       white-space: pre-wrap; overflow-wrap: anywhere; }
