@@ -18,25 +18,26 @@ struct OpCase {
 
   /// One case of every op, and of every fused form and element type that has code of its own.
   static func all(_ random: inout SeededGenerator) -> [OpCase] {
-    rowCases(&random) + linearCases(&random) + attentionCases(&random)
+    rowCases(&random) + linearCases(&random) + attentionCases(&random) + gatherCases(&random)
   }
 
   private static func pick(_ range: ClosedRange<Int>, _ random: inout SeededGenerator) -> Int {
     Int.random(in: range, using: &random)
   }
 
-  private static func module(
+  static func module(
     _ op: String, _ form: String = "", bound: Float, weights: [String], body: [String], result: String,
-    cache: String? = nil
+    cache: String? = nil, layout: String = "packed"
   ) -> OpCase {
     func lines(_ body: some Sequence<String>) -> String { body.map { "  \($0)" }.joined(separator: "\n") }
     let caches = cache.map { ", %k0: \($0) {role = cache}, %v0: \($0) {role = cache}" } ?? ""
     let cacheResults = cache.map { ", \($0) {role = cache}, \($0) {role = cache}" } ?? ""
     let text = """
       dustin 1
-      stage kernel
+      stage kernel {kv_layout = \(layout)}
       dim T <= 128
       dim L <= 4096
+      dim S = min(600, L)
       \(weights.map { "weight \($0)" }.joined(separator: "\n"))
       func @f(%ids: i32[T], %pos: i32[T]\(caches)) -> (\(result)\(cacheResults)) {fidelity = exact, numerics = f32} {
       \(lines(body))
