@@ -35,6 +35,8 @@ public struct CacheTraffic: Sendable, Equatable {
   public var bytesRead = 0
   /// What the same steps read if every function reads all positions.
   public var denseBytes = 0
+  /// The part of `bytesRead` that went into functions which only score: `look`, `select`.
+  public var scoringBytes = 0
 
   public init() {}
 
@@ -42,6 +44,7 @@ public struct CacheTraffic: Sendable, Equatable {
     var difference = CacheTraffic()
     difference.bytesRead = a.bytesRead - b.bytesRead
     difference.denseBytes = a.denseBytes - b.denseBytes
+    difference.scoringBytes = a.scoringBytes - b.scoringBytes
     return difference
   }
 
@@ -53,6 +56,7 @@ public struct CacheTraffic: Sendable, Equatable {
     let end = Int(share.length) + (function.ids == nil ? 0 : Int(share.rows))
     bytesRead &+= reads.perPosition &* end
     denseBytes &+= reads.densePerPosition &* end
+    if reads.densePerPosition == 0 { scoringBytes &+= reads.perPosition &* end }
     for selected in reads.perSelected {
       let planes = program.sequenceValues[selected.set].planes
       let positions = (0..<planes).reduce(0) { sum, plane in

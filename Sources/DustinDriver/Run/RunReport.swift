@@ -63,7 +63,7 @@ struct RunReport {
         value: .object([
           (key: "target", value: traffic(run.targetTraffic)),
           (key: "draft", value: traffic(run.draftTraffic)),
-          (key: "scoring", value: traffic(CacheTraffic())),
+          (key: "scoring", value: scoring),
         ])
       ),
     ]
@@ -90,6 +90,13 @@ struct RunReport {
         ))
     }
     return .object(entries)
+  }
+
+  /// Keys that chose positions; they are among the bytes of target and draft.
+  private var scoring: JSON {
+    var scored = CacheTraffic()
+    scored.bytesRead = run.targetTraffic.scoringBytes + run.draftTraffic.scoringBytes
+    return traffic(scored)
   }
 
   private func traffic(_ traffic: CacheTraffic) -> JSON {
