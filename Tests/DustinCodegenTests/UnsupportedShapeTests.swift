@@ -54,15 +54,15 @@ final class UnsupportedShapeTests: XCTestCase {
       "%y = embed %ids, weight(@table) {at = [64]} : f32[1, 64]\nreturn %y"
     ),
     (
-      "the argument '%ids' must have one row per token (T)", "(%ids: i32[S]) -> (f32[S, 64])",
-      "%y = embed %ids, weight(@table) {at = [64]} : f32[S, 64]\nreturn %y"
+      "the argument '%a' must have one row per token (T)", "(%ids: i32[T], %a: f32[S, 64]) -> ()",
+      "%y = silu %a {at = [4096]} : f32[S, 64]\nreturn"
     ),
     (
       "the argument '%a' must have one row per token (T)", "(%ids: i32[T], %a: f32[5, 64]) -> ()",
       "%y = silu %a {at = [4096]} : f32[5, 64]\nreturn"
     ),
     (
-      "'%y' has no place in the arena", "(%ids: i32[T]) -> ()",
+      "'%w' has no place in the arena", "(%ids: i32[T]) -> ()",
       "%w = cast @table : bf16[100, 64]\n%y = cast %w : f32[100, 64]\nreturn"
     ),
     (
