@@ -21,6 +21,8 @@ public final class Memory: @unchecked Sendable {
     guard count >= 0, let address, address != MAP_FAILED else {
       throw DiagnosticError("memory", "cannot get \(count) bytes for \(purpose)")
     }
+    // Few positions far from each other: with small pages every one of them would wait for the page table.
+    if size >= 4 << 20 { madvise(address, size, Int32(MADV_HUGEPAGE)) }
     base = address
     self.count = size
   }
