@@ -19,7 +19,7 @@ final class RecoveryProbe {
     var byLayer: [Double]
   }
 
-  private let model: QueryModel
+  let model: QueryModel
   private let engine: Engine
   private let gamma: Int
   /// Of the text that was read last: keys [layer][KV head][position][dim], queries [layer][row][head][dim].
@@ -29,23 +29,31 @@ final class RecoveryProbe {
   private var first = 0
   private var rowCount = 0
 
-  init(_ base: PairTarget, gamma: Int) throws {
-    model = try QueryModel(path: base.target.path, options: base.options)
-    engine = try Engine(model: model.compiled, team: base.targetEngine.team)
+  convenience init(_ base: PairTarget, gamma: Int) throws {
+    try self.init(path: base.target.path, options: base.options, team: base.targetEngine.team, gamma: gamma)
+  }
+
+  init(path: String, options: LoadOptions, team: ThreadTeam, gamma: Int) throws {
+    model = try QueryModel(path: path, options: options)
+    engine = try Engine(model: model.compiled, team: team)
     self.gamma = gamma
   }
 
   // MARK: Reading
 
-  /// Reads a text and its continuation once, densely, for `round(at:)`.
+  /// Reads a text and its continuation once, densely, for `round(at:)` and `masses(on:)`; goes on from what the context's
+  /// target has read.
   func read(_ context: PreparedContext, continuation: [Int32]) throws {
     let rows = context.tokens.suffix(1) + continuation.dropLast()
     first = context.tokens.count - 1
     rowCount = rows.count
-    let cache = try KVCache(model.compiled, positions: first + rows.count)
-    if first > 0 {
+    let positions = first + rows.count
+    let known = try context.target.map { try $0.fork(for: model.compiled, positions: max($0.length, positions)) }
+    let cache = try known ?? KVCache(model.compiled, positions: positions)
+    cache.truncate(to: first)
+    if cache.length < first {
       let done = try engine.prefill(
-        [StepRows(cache, context.tokens[..<first])], wantLogits: false, cancel: interruption)
+        [StepRows(cache, context.tokens[cache.length..<first])], wantLogits: false, cancel: interruption)
       if !done.isComplete { throw Interrupted() }
     }
     queries = model.layers.map { _ in [] }
@@ -96,6 +104,28 @@ final class RecoveryProbe {
       }
     }
     return (0..<bytes.count / 4).map { bytes.loadUnaligned(fromByteOffset: 4 * $0, as: Float.self) }
+  }
+
+  // MARK: Heads
+
+  /// Attention of the continuation's rows that falls on some positions, of every head: [layer][head], summed over rows.
+  func masses(on positions: Range<Int>) throws -> [[Double]] {
+    let width = first + rowCount
+    var plane = Array(repeating: Float(0), count: width)
+    var scores = plane
+    return try model.layers.enumerated().map { index, layer in
+      try checkInterruption()
+      return (0..<layer.heads).map { head in
+        for position in 0..<width { plane[position] = 0 }
+        for row in 0..<rowCount {
+          let query = (row * layer.heads + head) * layer.dim
+          addProbabilities(
+            query: queries[index][query..<query + layer.dim], keys: keys[index][head * layer.keyHeads / layer.heads],
+            scale: layer.scale, count: first + row + 1, scores: &scores, to: &plane, at: 0)
+        }
+        return positions.clamped(to: 0..<width).reduce(0) { $0 + Double(plane[$1]) }
+      }
+    }
   }
 
   // MARK: A round
