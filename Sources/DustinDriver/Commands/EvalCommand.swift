@@ -223,7 +223,7 @@ struct EvalCommand: ParsableCommand {
       var facts = [
         (name: "command", value: CommandLine.arguments.map(shellWord).joined(separator: " ")),
         (name: "version", value: versionText().split(separator: "\n").joined(separator: ", ")),
-        (name: "machine", value: "\(processorName()), \(models.machine.threadCount) threads"),
+        (name: "machine", value: "\(processorName()), threads: \(models.machine.threadCount)"),
       ]
       if wasInterrupted {
         facts.append((name: "note", value: "stopped before the end: the figures are of what was done"))
