@@ -10,9 +10,6 @@ final class PairTarget: EvaluationTarget {
   let draftEngine: Engine?
   /// How the models were compiled.
   let options: LoadOptions
-  /// The text that was read last by these programs themselves, for contexts that cannot be forked.
-  private weak var ownContext: PreparedContext?
-  private var own: (target: KVCache?, draft: KVCache?)
 
   init(
     _ mode: EvaluationMode, target: LoadedModel, draft: LoadedModel?, options: LoadOptions, team: ThreadTeam
@@ -61,37 +58,12 @@ final class PairTarget: EvaluationTarget {
 
   /// Caches of a context that these programs may write.
   private func fork(_ context: PreparedContext, positions: Int) throws -> (target: KVCache?, draft: KVCache?) {
-    var caches = (target: context.target, draft: context.draft)
-    let fits =
-      (caches.target?.model ?? target.compiled) === target.compiled
-      && (draft == nil || caches.draft.map { $0.model === draft?.compiled } ?? true)
-    if !fits { caches = try read(context) }
-    func copy(_ cache: KVCache?, of model: LoadedModel?) throws -> KVCache? {
+    func copy(_ cache: KVCache?, for model: LoadedModel?) throws -> KVCache? {
       guard let cache, let model else { return nil }
       // A draft's context may be shorter than the text.
-      return try cache.fork(positions: max(cache.length + 1, min(positions, model.contextSize)))
+      return try cache.fork(positions: max(cache.length + 1, min(positions, model.contextSize)), for: model.compiled)
     }
-    return (try copy(caches.target, of: target), try copy(caches.draft, of: draft))
-  }
-
-  /// Reads a context with these programs, once for all that is done with it.
-  private func read(_ context: PreparedContext) throws -> (target: KVCache?, draft: KVCache?) {
-    if ownContext === context { return own }
-    func read(_ engine: Engine?, _ model: LoadedModel?, like other: KVCache?) throws -> KVCache? {
-      guard let engine, let model, other != nil else { return nil }
-      let cache = try KVCache(model.compiled, positions: context.tokens.count)
-      let done = try engine.prefill(
-        [StepRows(cache, context.tokens.dropLast())], wantLogits: false, cancel: interruption)
-      if !done.isComplete { throw Interrupted() }
-      return cache
-    }
-    // The memory of the last text first: long caches are large.
-    own = (nil, nil)
-    own = (
-      try read(targetEngine, target, like: context.target), try read(draftEngine, draft, like: context.draft)
-    )
-    ownContext = context
-    return own
+    return (try copy(context.target, for: target), try copy(context.draft, for: draft))
   }
 }
 

@@ -1,0 +1,42 @@
+import DustinCodegen
+import DustinRuntime
+import DustinSupport
+import XCTest
+
+@testable import DustinDriver
+
+/// A text that one program has read, for another program of the same model.
+final class CacheForkTests: XCTestCase {
+  func testAForkForAnotherProgramIsWhatItsOwnPrefillMakes() throws {
+    for numerics in NumericsChoice.allCases {
+      var options = LoadOptions(target: try .host())
+      options.numerics = numerics
+      let dense = try LoadedModel(path: target, role: .target, options: options)
+      options.preset = "streaming-llm{budget=32}"
+      let packed = try LoadedModel(path: target, role: .target, options: options)
+      options.preset = "oracle{budget=32}"
+      let both = try LoadedModel(path: target, role: .target, options: options)
+      XCTAssertTrue(both.compiled.program.cacheRegions.contains { $0.layout == .rows })
+      let team = try ThreadTeam(threads: 1)
+      let tokens = (0..<75).map { Int32($0 * 37 % 4000) }
+      func read(_ model: LoadedModel) throws -> KVCache {
+        let cache = try KVCache(model.compiled, positions: 100)
+        _ = try Engine(model: model.compiled, team: team).prefill([StepRows(cache, tokens)], wantLogits: false)
+        return cache
+      }
+      let base = try read(dense)
+      for other in [packed, both] {
+        let fork = try base.fork(positions: 140, for: other.compiled)
+        XCTAssertEqual(fork.length, 75)
+        XCTAssertEqual(fork.limit, 140)
+        XCTAssertEqual(try fork.bits(ofPositions: 0..<75), try read(other).bits(ofPositions: 0..<75))
+        XCTAssertTrue(try fork.rowCopiesMatch(inPositions: 0..<75))
+      }
+      XCTAssertThrowsError(try base.fork(positions: 40, for: both.compiled))
+      let draftModel = try LoadedModel(path: draft, role: .draft, options: options)
+      XCTAssertThrowsError(try base.fork(for: draftModel.compiled)) {
+        XCTAssertTrue("\($0)".contains("in different ways"), "\($0)")
+      }
+    }
+  }
+}
