@@ -13,11 +13,12 @@ extension LoadedModel {
         throw DiagnosticError("function", "'\(path)' was compiled without the function '\(name)'")
       }
       for (index, call) in calls.enumerated() {
-        single.append(
-          Program.Function(
-            name: "\(name)#\(index)", maxRows: function.maxRows, table: call.words,
-            arguments: function.arguments, results: Self.rowPort(of: call.operation).map { [$0] } ?? [],
-            isExact: function.isExact, tokenLimit: function.tokenLimit))
+        // Everything else is the function's: scratch, bounds and what it is given.
+        var part = function
+        part.name = "\(name)#\(index)"
+        part.table = call.words
+        part.results = Self.rowPort(of: call.operation).map { [$0] } ?? []
+        single.append(part)
       }
     }
     program.functions += single
