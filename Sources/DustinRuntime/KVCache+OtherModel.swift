@@ -13,7 +13,7 @@ extension KVCache {
   ///
   /// - Parameter positions: Limit of the copy; default: the same. Must hold the committed positions.
   /// - Throws: `DiagnosticError` with id `cache` when the programs' packed regions differ, `context`, `memory`.
-  public func fork(positions: Int? = nil, for other: CompiledModel) throws -> KVCache {
+  public func fork(for other: CompiledModel, positions: Int? = nil) throws -> KVCache {
     if other === model { return try fork(positions: positions) }
     let regions = model.program.cacheRegions.prefix { $0.layout == .packed }
     let theirs = other.program.cacheRegions

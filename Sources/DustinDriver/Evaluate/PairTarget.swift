@@ -61,7 +61,7 @@ final class PairTarget: EvaluationTarget {
     func copy(_ cache: KVCache?, for model: LoadedModel?) throws -> KVCache? {
       guard let cache, let model else { return nil }
       // A draft's context may be shorter than the text.
-      return try cache.fork(positions: max(cache.length + 1, min(positions, model.contextSize)), for: model.compiled)
+      return try cache.fork(for: model.compiled, positions: max(cache.length + 1, min(positions, model.contextSize)))
     }
     return (try copy(context.target, for: target), try copy(context.draft, for: draft))
   }

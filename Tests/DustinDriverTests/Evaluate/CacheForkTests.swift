@@ -26,13 +26,13 @@ final class CacheForkTests: XCTestCase {
       }
       let base = try read(dense)
       for other in [packed, both] {
-        let fork = try base.fork(positions: 140, for: other.compiled)
+        let fork = try base.fork(for: other.compiled, positions: 140)
         XCTAssertEqual(fork.length, 75)
         XCTAssertEqual(fork.limit, 140)
         XCTAssertEqual(try fork.bits(ofPositions: 0..<75), try read(other).bits(ofPositions: 0..<75))
         XCTAssertTrue(try fork.rowCopiesMatch(inPositions: 0..<75))
       }
-      XCTAssertThrowsError(try base.fork(positions: 40, for: both.compiled))
+      XCTAssertThrowsError(try base.fork(for: both.compiled, positions: 40))
       let draftModel = try LoadedModel(path: draft, role: .draft, options: options)
       XCTAssertThrowsError(try base.fork(for: draftModel.compiled)) {
         XCTAssertTrue("\($0)".contains("in different ways"), "\($0)")
