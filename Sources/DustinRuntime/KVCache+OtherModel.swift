@@ -9,7 +9,8 @@ import DustinSupport
 
 extension KVCache {
   /// A copy of the committed positions for another program of the same model: one that verifies in another way, or keeps
-  /// another set of copies. Signals, sets and kept rows are not taken along: they are the program's own.
+  /// another set of copies. Signals, sets and kept rows are not taken along, since they are the program's own; for the
+  /// cache's own program it is a plain fork, with all of them.
   ///
   /// - Parameter positions: Limit of the copy; default: the same. Must hold the committed positions.
   /// - Throws: `DiagnosticError` with id `cache` when the programs' packed regions differ, `context`, `memory`.

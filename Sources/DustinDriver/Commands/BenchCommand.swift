@@ -11,7 +11,7 @@ struct BenchCommand: ParsableCommand {
       registers. A fraction is the least time that the bytes or operations of a step need, over the time that it took; it can exceed \
       1 where weights or cache lie in the processor's own caches. Medians of several runs; the machine should be idle.
 
-      With --preset whole rounds are measured on windows of books: plain decoding, speculation with dense verification, \
+      With --preset whole rounds are measured on windows of books: plain decoding, speculation of the preset's draft with dense verification, \
       the preset and an exact stack, one after the other behind the same contexts. With --layer one attention layer of a \
       large model's shape is timed over generated numbers, dense and through a set.
       """)
@@ -46,11 +46,14 @@ struct BenchCommand: ParsableCommand {
     _ = try numbers(contexts, "--contexts", from: 0)
     _ = try numbers(rows, "--rows", from: 1)
     _ = try numbers(rounds.lengths, "--lengths", from: 64)
-    _ = try numbers(rounds.batches, "--batches", from: 1)
+    if let batch = try numbers(rounds.batches, "--batches", from: 1).first(where: { $0 > 512 }) {
+      throw ValidationError("--batches takes numbers up to 512, not \(batch).")
+    }
   }
 
   private func numbers(_ text: String, _ name: String, from least: Int) throws -> [Int] {
-    try text.split(separator: ",").map { part in
+    if text.allSatisfy({ $0 == "," }) { throw ValidationError("\(name) is empty.") }
+    return try text.split(separator: ",").map { part in
       guard let number = Int(part), number >= least, number <= 1 << 24 else {
         throw ValidationError("\(name) takes whole numbers from \(least), separated by commas, not '\(part)'.")
       }

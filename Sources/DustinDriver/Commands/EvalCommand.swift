@@ -25,6 +25,11 @@ struct EvalCommand: ParsableCommand {
       "A way of verifying, such as 'dustin' or 'dustin{budget=128}'; may be repeated. Dense is always measured.",
       valueName: "preset"))
   var preset: [String] = []
+  @Option(
+    help: ArgumentHelp(
+      "What 'dustin calibrate' found; default: sparsity.json in the target's directory, if there is one.",
+      valueName: "file"))
+  var sparsity: String?
   @Option(help: "Budgets of the presets that name none, separated by commas.")
   var budget = ""
   @Option(
@@ -138,12 +143,20 @@ struct EvalCommand: ParsableCommand {
         ?? DiagnosticError("tokenizer", "'\(pair.target.path)' has no tokenizer.json, which evaluation needs")
     }
     let team = try ThreadTeam(threads: models.machine.threadCount)
-    let factory = evaluationPairs(target: models.model, draft: models.draftModel, options: options)
+    var texts: [String] = []
+    var notes: [String] = []
     let base = try PairTarget(.dense, target: pair.target, draft: pair.draft, options: options, team: team)
     let others = try modes.dropFirst().map { mode in
-      let made = try factory(mode.text)
+      let choice = try PresetChoice(
+        mode.text, sparsity: sparsity, target: models.model, draft: models.draftModel)
+      texts.append(choice.text)
+      notes += choice.notes.filter { !notes.contains($0) }
+      var options = options
+      options.preset = choice.text
+      let made = try ModelPair.load(target: models.model, draft: models.draftModel, options: options)
       return try PairTarget(mode, target: made.target, draft: made.draft, options: options, team: team)
     }
+    for note in notes { Console.current.writeError("note: \(note)\n") }
     let session = EvaluationSession(
       base: base, others: others, tokenizer: tokenizer, gamma: draftMax, forcesProgress: progress)
     let settings = try [
@@ -152,14 +165,21 @@ struct EvalCommand: ParsableCommand {
       "numerics \(options.numerics.rawValue)", "draft-max \(draftMax)", "tokens \(tokens)",
       "drift-tokens \(driftTokens)", "arr-rounds \(arrRounds)",
       "tasks \(tasks.map(\.rawValue).sorted().joined(separator: " "))",
-      "verification \(modes.map(\.text).joined(separator: " "))",
+      "verification \(texts.joined(separator: " "))",
+      "prompts \(prompts.map { try fingerprint(ofFile: $0) } ?? "seed \(seed)")",
+      "books \(pg19 ?? books)", "longbench \(longBench ?? "none") \(lengths ?? "")",
+      "template \(template.map { try fingerprint(ofFile: $0) } ?? "none")",
     ]
     let evaluation = Evaluation(
       session,
       state: try resume.map { try EvaluationState.read($0, settings: settings) } ?? EvaluationState(settings: settings))
     evaluation.file = resume
     var wasInterrupted = false
-    do { try measure(evaluation) } catch is Interrupted { wasInterrupted = true }
+    do { try measure(evaluation) } catch is Interrupted { wasInterrupted = true } catch {
+      // What was measured is told before what went wrong.
+      try? output(evaluation, wasInterrupted: true)
+      throw error
+    }
     try output(evaluation, wasInterrupted: wasInterrupted)
     if wasInterrupted { throw Interrupted() }
   }
@@ -167,9 +187,13 @@ struct EvalCommand: ParsableCommand {
   private func measure(_ evaluation: Evaluation) throws {
     let session = evaluation.session
     let lengths = try lengthList()
-    for length in lengths where length > session.contextSize {
+    let behind = tasks.contains(.perplexity) ? tokens : 0
+    let room = tasks.contains(.drift) ? max(behind, driftTokens) : behind
+    for length in lengths where length + room > session.contextSize {
       throw DiagnosticError(
-        "context", "a length of \(grouped(length)) tokens is beyond the context of \(grouped(session.contextSize))")
+        "context",
+        "a length of \(grouped(length)) tokens\(room > 0 ? " and \(grouped(room)) behind them" : "") is beyond the "
+          + "context of \(grouped(session.contextSize))")
     }
     var read: [Book]?
     func allBooks() throws -> [Book] {
@@ -239,13 +263,18 @@ struct EvalCommand: ParsableCommand {
   }
 }
 
+/// FNV-1a over a file's bytes: tells whether a resumed evaluation reads what it began with.
+private func fingerprint(ofFile path: String) throws -> String {
+  var hash: UInt64 = 0xcbf2_9ce4_8422_2325
+  for byte in try readFile(path) { hash = (hash ^ UInt64(byte)) &* 0x0000_0100_0000_01b3 }
+  return String(hash, radix: 16)
+}
+
 /// Pairs that verify as presets say, of the same two models and with what their sparsity file knows.
 func evaluationPairs(target: String, draft: String?, options: LoadOptions) -> PairFactory {
   { preset in
-    let found = try SparsityFile.find(target: target, draft: draft)
-    let choice = try PresetChoice(preset, file: found.file, fileNote: found.note, hasDraft: draft != nil)
     var options = options
-    options.preset = choice.text
+    options.preset = try PresetChoice(preset, sparsity: nil, target: target, draft: draft).text
     let pair = try ModelPair.load(target: target, draft: draft, options: options)
     return (pair.target, pair.draft)
   }

@@ -27,6 +27,7 @@ struct RoundBenchOptions: ParsableArguments {
     let names: [(String, RoundBenchmark.Way)] = [
       ("plain", .plain), ("dense", .dense), ("sparse", .sparse), ("exact", .exact),
     ]
+    if ways.allSatisfy({ $0 == "," }) { throw ValidationError("--ways is empty.") }
     return try ways.split(separator: ",").map { part in
       guard let way = names.first(where: { $0.0 == part }) else {
         throw ValidationError("--ways takes \(names.map(\.0).joined(separator: ", ")), not '\(part)'.")
@@ -46,6 +47,7 @@ struct RoundBenchOptions: ParsableArguments {
     options.contextSize = longest
     options.mayBeLonger = true
     options.maxRows = max(options.maxRows, (batches.max() ?? 1) * 16 * (draftMax + 1))
+    for note in choice.notes { Console.current.writeError("note: \(note)\n") }
     let pair = try ModelPair.load(target: target, draft: draft, options: options)
     guard let tokenizer = pair.tokenizer else {
       throw pair.tokenizerError ?? DiagnosticError("tokenizer", "'\(pair.target.path)' has no tokenizer.json")
@@ -59,7 +61,7 @@ struct RoundBenchOptions: ParsableArguments {
     let readable = pair.target.config.contextLength
     var benchmark = try RoundBenchmark(
       pair, numerics: options.numerics, rates: before.all, team: team, tokens: tokens, gamma: draftMax,
-      runs: min(runs, 9), longestText: min(readable, 32_768))
+      runs: runs, longestText: min(readable, 32_768))
     let texts =
       try readBooks(books, use: .judge, tokenizer: tokenizer) + readBooks(books, use: .calibrate, tokenizer: tokenizer)
     for length in lengths {

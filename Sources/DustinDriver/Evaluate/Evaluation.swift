@@ -5,6 +5,7 @@ import DustinSupport
 final class Evaluation {
   let session: EvaluationSession
   var state: EvaluationState
+  private let earlier: Set<String>
   /// Where the state is kept after every prompt and window; nil: nowhere.
   var file: String?
   /// Perplexity is shown by the word too: it is of texts that others tokenize in other ways.
@@ -14,6 +15,7 @@ final class Evaluation {
   init(_ session: EvaluationSession, state: EvaluationState = EvaluationState(settings: [])) {
     self.session = session
     self.state = state
+    earlier = state.done
   }
 
   var cells: [EvaluationCell] { state.cells }
@@ -25,7 +27,8 @@ final class Evaluation {
     cells.first { $0.mode == mode && $0.length == length }
   }
 
-  func isDone(_ name: String) -> Bool { state.done.contains(name) }
+  /// Whether an earlier run has done it: what this run meets twice counts twice.
+  func isDone(_ name: String) -> Bool { earlier.contains(name) }
 
   /// All targets have done a prompt or a window.
   func finish(_ name: String) throws {

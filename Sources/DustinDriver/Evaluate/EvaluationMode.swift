@@ -44,7 +44,7 @@ struct EvaluationMode: Hashable, Codable {
     guard preset.last == "}", open > preset.startIndex else { throw broken(preset) }
     let options = preset[preset.index(after: open)...].dropLast()
     guard !options.contains("{"), !options.contains("}") else { throw broken(preset) }
-    let words = options.split { $0 == " " || $0 == "," }
+    let words = options.split(separator: " ")
     let budget = words.first { $0.hasPrefix("budget=") }?.dropFirst("budget=".count)
     return (String(preset[..<open]), words.joined(separator: " "), budget)
   }

@@ -25,8 +25,11 @@ struct PresetChoice: Sendable {
   /// - Throws: `DiagnosticError` with a caret for a misspelt name or option, and with id `preset-draft` when the preset
   ///   needs a draft and there is none.
   init(_ text: String, file: SparsityFile?, fileNote: String? = nil, hasDraft: Bool) throws {
+    let namesHistory = text.contains("history=") && !text.contains("m=")
     var registry = PassRegistry()
-    for make in PassRegistry.presets { registry.register(Self.filled(make(), file, hasDraft: hasDraft)) }
+    for make in PassRegistry.presets {
+      registry.register(Self.filled(make(), file, hasDraft: hasDraft, namesHistory: namesHistory))
+    }
     let buffer = SourceBuffer(name: "--preset", text: text)
     let word = String(text.prefix { !"{, ".contains($0) })
     if !word.isEmpty, registry.make(word) == nil {
@@ -66,8 +69,12 @@ struct PresetChoice: Sendable {
   }
 
   /// A preset with the file's options, before the user's own are read.
-  private static func filled(_ preset: any Preset, _ file: SparsityFile?, hasDraft: Bool) -> any Preset {
+  private static func filled(
+    _ preset: any Preset, _ file: SparsityFile?, hasDraft: Bool, namesHistory: Bool
+  ) -> any Preset {
     file?.fill(preset)
+    // The file's share was measured with its own history.
+    if namesHistory, let dustin = preset as? DustinPreset { dustin.m = nil }
     if !hasDraft, let dustin = preset as? DustinPreset, dustin.history != nil { dustin.m = 0 }
     return preset
   }

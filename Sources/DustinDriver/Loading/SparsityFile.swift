@@ -107,7 +107,9 @@ struct SparsityFile: Sendable {
     }
     if let draft, try ModelDirectory(path: draft).fingerprint() != file.draft {
       if given != nil {
-        throw DiagnosticError("sparsity-file", "'\(path)' was made for another draft than '\(draft)'")
+        throw DiagnosticError(
+          "sparsity-file", "'\(path)' was made for another draft than '\(draft)'",
+          notes: [.note("make one for this pair with 'dustin calibrate'")])
       }
       return (nil, "'\(path)' was made with another draft and is not used")
     }

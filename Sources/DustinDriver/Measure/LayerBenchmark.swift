@@ -46,7 +46,7 @@ struct LayerBenchmark {
   }
 
   mutating func run(_ options: LoadOptions, threads: [Int], limits: MachineLimits, runs: Int) throws {
-    let tokens = (0..<rows).map { Int32($0 * 37) }
+    let tokens = (0..<rows).map { Int32($0 * 7) }
     let target = try GeneratedAttention(
       heads: shape.heads, kvHeads: shape.kvHeads, dim: shape.dim, layers: rotated, positions: context + 64, rows: rows,
       budget: budget,

@@ -136,6 +136,7 @@ struct RunReport {
   private func sparsityLines(_ preset: PresetChoice) -> [String] {
     var lines: [String] = []
     var line = "verification \(preset.text)"
+    if let budget = preset.budget { line += ", budget \(grouped(budget))" }
     if let coverage = stack?.signalCoverage ?? run.signalCoverage {
       line += ", ARR estimate \(fixed(100 * coverage, 1)) % (share of the look-ahead's scores that the sets hold)"
     }
