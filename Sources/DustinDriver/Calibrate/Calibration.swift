@@ -43,6 +43,7 @@ final class Calibration {
   func run() throws {
     try chooseLook("draft heads")
     try addLayers()
+    try chooseHeads("heads of each layer")
     try choose("pooling", plan.pools.map { pool in ("\(pool)", changed { $0.pool = pool }) })
     try choose(
       "granularity",
@@ -54,19 +55,36 @@ final class Calibration {
     try chooseHistory()
     // Once more, with the other choices in place.
     let before = best
-    try chooseLook("draft heads again")
+    try chooseHeads("heads of each layer again")
     try choose("pooling again", plan.pools.map { pool in ("\(pool)", changed { $0.pool = pool }) })
     if best != before { try chooseDraftSet("the draft's own set again") }
   }
 
   // MARK: Stages
 
+  /// One layer of the draft, with some or all of its heads.
   private func chooseLook(_ title: String) throws {
-    var options: [HeadChoice] = [best.look].compactMap { $0 }
-    for layer in heads.draft.layers(byBest: 4).prefix(plan.draftLayers) {
-      let count = heads.draft.scores[layer].count
-      for size in Set([1, 2, 4, count].map { min($0, count) }).sorted() {
-        let choice = HeadChoice([heads.draft.best(size, ofLayer: layer)])
+    let options = heads.draft.layers(byBest: 4).prefix(plan.draftLayers).flatMap { layer in
+      sizes(ofLayer: layer).map { HeadChoice([heads.draft.best($0, ofLayer: layer)]) }
+    }
+    try choose(title, options.map { look in (look.optionText, changed { $0.look = look }) })
+  }
+
+  private func sizes(ofLayer layer: Int) -> [Int] {
+    let count = heads.draft.scores[layer].count
+    return Set([1, 2, 4, count].map { min($0, count) }).sorted()
+  }
+
+  /// More or fewer heads of one layer, and each layer left out, beside what the others are.
+  private func chooseHeads(_ title: String) throws {
+    guard let look = best.look else { return }
+    var options = [look]
+    for (place, part) in look.layers.enumerated() {
+      var others = look.layers
+      others.remove(at: place)
+      let parts = sizes(ofLayer: part.layer).map { [heads.draft.best($0, ofLayer: part.layer)] } + [[]]
+      for part in parts where !(others + part).isEmpty {
+        let choice = HeadChoice((others + part).sorted { $0.layer < $1.layer })
         if !options.contains(choice) { options.append(choice) }
       }
     }

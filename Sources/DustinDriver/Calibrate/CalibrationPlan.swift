@@ -14,7 +14,7 @@ struct CalibrationPlan {
   var promptLengths = [2048, 4096, 8192]
   var prompts = 8
   /// Greedy tokens behind each window of prose: how many a round brings.
-  var generated = 48
+  var generated = 96
   /// Rounds of a window whose attention is looked at; only windows of the least length are.
   var recoveryRounds = 4
 

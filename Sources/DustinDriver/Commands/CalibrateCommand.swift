@@ -97,7 +97,13 @@ struct CalibrateCommand: ParsableCommand {
     }
     let books = try readBooks(books, use: .calibrate, tokenizer: tokenizer)
     var plan = try plan()
-    plan.fit(context: min(pair.target.contextSize, draft.contextSize))
+    let context = min(pair.target.contextSize, draft.contextSize)
+    for length in (lengths == nil ? [] : plan.proseLengths) + (promptLengths == nil ? [] : plan.promptLengths)
+    where length + plan.gamma + 1 > context {
+      throw DiagnosticError(
+        "context", "a length of \(grouped(length)) tokens is beyond the context of \(grouped(context))")
+    }
+    plan.fit(context: context)
     let prints = (
       target: try ModelDirectory(path: models.model).fingerprint(),
       draft: try ModelDirectory(path: draftModel).fingerprint()
