@@ -5,7 +5,6 @@ import DustinSupport
 final class Evaluation {
   let session: EvaluationSession
   var state: EvaluationState
-  private let earlier: Set<String>
   /// Where the state is kept after every prompt and window; nil: nowhere.
   var file: String?
   /// Perplexity is shown by the word too: it is of texts that others tokenize in other ways.
@@ -15,7 +14,6 @@ final class Evaluation {
   init(_ session: EvaluationSession, state: EvaluationState = EvaluationState(settings: [])) {
     self.session = session
     self.state = state
-    earlier = state.done
   }
 
   var cells: [EvaluationCell] { state.cells }
@@ -27,8 +25,14 @@ final class Evaluation {
     cells.first { $0.mode == mode && $0.length == length }
   }
 
-  /// Whether an earlier run has done it: what this run meets twice counts twice.
-  func isDone(_ name: String) -> Bool { earlier.contains(name) }
+  func isDone(_ name: String) -> Bool { state.done.contains(name) }
+
+  /// The name, and a number where a list holds it more than once: each of them counts.
+  private func numbered(_ name: String, _ seen: inout [String: Int]) -> String {
+    let count = seen[name, default: 0] + 1
+    seen[name] = count
+    return count == 1 ? name : "\(name) #\(count)"
+  }
 
   /// All targets have done a prompt or a window.
   func finish(_ name: String) throws {
@@ -59,10 +63,11 @@ final class Evaluation {
     var bar = ProgressBar(
       "retrieval\(sameLength(prompts))", unit: "prompts", isForced: session.forcesProgress)
     defer { bar.clear() }
+    var seen: [String: Int] = [:]
     for (number, prompt) in prompts.enumerated() {
       try checkInterruption()
       bar.update(number, of: prompts.count)
-      let name = "prompt \(prompt.length) \(prompt.id)"
+      let name = numbered("prompt \(prompt.length) \(prompt.id)", &seen)
       if isDone(name) { continue }
       let context = try session.prepare(prompt.tokens)
       let outputs = try session.targets.map {
@@ -101,10 +106,11 @@ final class Evaluation {
     defer { bar.clear() }
     let probe =
       tasks.recovery && session.targets.count > 1 ? try RecoveryProbe(session.base, gamma: session.gamma) : nil
+    var seen: [String: Int] = [:]
     for (number, window) in windows.enumerated() {
       try checkInterruption()
       bar.update(number, of: windows.count)
-      let name = "window \(length) \(window.book) \(window.start)"
+      let name = numbered("window \(length) \(window.book) \(window.start)", &seen)
       if isDone(name) { continue }
       let context = try session.prepare(window.context)
       if tasks.perplexity || probe != nil {
