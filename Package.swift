@@ -43,14 +43,15 @@ let package = Package(
     .target(name: "DustinInterpreter", dependencies: ["DustinIR", "COpenBLAS"]),
     .target(name: "DustinCodegen", dependencies: ["DustinIR", "CLLVM", "CDustin"]),
     .target(name: "DustinRuntime", dependencies: ["DustinSupport", "CDustin"]),
+    .target(name: "DustinRunner", dependencies: ["DustinRuntime", "DustinText", "DustinSupport"]),
     .target(
       name: "DustinDriver",
       dependencies: [
         "DustinPasses", "DustinModels", "DustinText", "DustinInterpreter", "DustinCodegen", "DustinRuntime",
-        .product(name: "ArgumentParser", package: "swift-argument-parser"),
+        "DustinRunner", .product(name: "ArgumentParser", package: "swift-argument-parser"),
       ]),
     .target(name: "DustinTesting", dependencies: ["DustinDriver", "DustinPasses"]),
-    .executableTarget(name: "dustin", dependencies: ["DustinDriver"]),
+    .executableTarget(name: "dustin", dependencies: ["DustinDriver", "DustinRunner"]),
     .testTarget(name: "DustinSupportTests", dependencies: ["DustinSupport"]),
     .testTarget(name: "DustinTextTests", dependencies: ["DustinText"], exclude: ["Golden"]),
     .testTarget(name: "DustinIRTests", dependencies: ["DustinIR", "DustinTesting"]),
@@ -61,6 +62,6 @@ let package = Package(
       name: "DustinCodegenTests",
       dependencies: ["DustinCodegen", "DustinInterpreter", "DustinModels", "DustinPasses", "DustinRuntime"]),
     .testTarget(name: "DustinRuntimeTests", dependencies: ["DustinRuntime"]),
-    .testTarget(name: "DustinDriverTests", dependencies: ["DustinDriver", "DustinTesting"]),
+    .testTarget(name: "DustinDriverTests", dependencies: ["DustinDriver", "DustinRunner", "DustinTesting"]),
   ]
 )

@@ -1,4 +1,5 @@
 import ArgumentParser
+import DustinRunner
 import DustinSupport
 
 /// `dustin`: the root of all commands.

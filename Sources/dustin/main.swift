@@ -1,4 +1,5 @@
 import DustinDriver
+import DustinRunner
 
 #if canImport(Glibc)
   import Glibc

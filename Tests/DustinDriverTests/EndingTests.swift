@@ -1,4 +1,5 @@
 import DustinCodegen
+import DustinRunner
 import DustinRuntime
 import DustinSupport
 import XCTest
@@ -63,12 +64,12 @@ final class EndingTests: XCTestCase {
     let options = LoadOptions(target: try .host())
     let pair = try ModelPair.load(target: "\(root)/Tests/Fixtures/llama", options: options)
     let team = try ThreadTeam(threads: 1)
-    let stopped = try Generator(pair, team: team, options: GenerationOptions())
+    let stopped = try Generator(pair.runnable(), team: team, options: GenerationOptions())
     stopped.onEvent = { _, _ in stopped.cancel.cancel() }
     let prompt = [Prompt(tokens: [1, 2, 3])]
     XCTAssertEqual(try stopped.run(prompt, maxNewTokens: 9).results[0].finish, .cancelled)
     XCTAssertFalse(interruption.isCancelled)
-    let other = try Generator(pair, team: team, options: GenerationOptions())
+    let other = try Generator(pair.runnable(), team: team, options: GenerationOptions())
     XCTAssertEqual(try other.run(prompt, maxNewTokens: 9).results[0].tokens.count, 9)
   }
 

@@ -1,4 +1,5 @@
 import DustinCodegen
+import DustinRunner
 import DustinRuntime
 import DustinSupport
 import XCTest
@@ -10,7 +11,7 @@ final class PromptLinesTests: XCTestCase {
   private func generator() throws -> Generator {
     let pair = try ModelPair.load(
       target: "\(root)/Tests/Fixtures/llama", options: LoadOptions(target: try .host()))
-    return try Generator(pair, team: ThreadTeam(threads: 1), options: GenerationOptions())
+    return try Generator(pair.runnable(), team: ThreadTeam(threads: 1), options: GenerationOptions())
   }
 
   private func prompts(_ counts: [Int]) -> [Prompt] {

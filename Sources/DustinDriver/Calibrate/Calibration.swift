@@ -1,5 +1,6 @@
 import DustinIR
 import DustinPasses
+import DustinRunner
 import DustinSupport
 
 /// Finds options of preset `dustin` for a pair of models: coordinate descent over its choices, judged by the divergence

@@ -1,4 +1,5 @@
 import DustinModels
+import DustinRunner
 import DustinSupport
 
 /// What a calibration says of its findings.

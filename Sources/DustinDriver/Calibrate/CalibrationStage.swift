@@ -1,5 +1,6 @@
 import DustinIR
 import DustinPasses
+import DustinRunner
 
 /// Candidates that differ in one thing, and which of them was chosen.
 struct CalibrationStage {

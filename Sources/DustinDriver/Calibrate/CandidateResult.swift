@@ -1,3 +1,4 @@
+import DustinRunner
 import DustinSupport
 
 /// What was measured of a candidate.

@@ -1,5 +1,6 @@
 import DustinIR
 import DustinPasses
+import DustinRunner
 import DustinRuntime
 import DustinSupport
 

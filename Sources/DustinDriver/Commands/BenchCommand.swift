@@ -1,5 +1,6 @@
 import ArgumentParser
 import DustinCodegen
+import DustinRunner
 import DustinRuntime
 import DustinSupport
 

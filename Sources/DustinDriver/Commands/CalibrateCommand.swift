@@ -1,6 +1,7 @@
 import ArgumentParser
 import DustinModels
 import DustinPasses
+import DustinRunner
 import DustinRuntime
 import DustinSupport
 

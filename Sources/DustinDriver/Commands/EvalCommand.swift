@@ -1,5 +1,6 @@
 import ArgumentParser
 import DustinModels
+import DustinRunner
 import DustinRuntime
 import DustinSupport
 import DustinText

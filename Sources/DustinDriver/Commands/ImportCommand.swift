@@ -1,6 +1,7 @@
 import ArgumentParser
 import DustinIR
 import DustinModels
+import DustinRunner
 
 struct ImportCommand: ParsableCommand {
   static let configuration = CommandConfiguration(

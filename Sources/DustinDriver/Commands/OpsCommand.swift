@@ -1,5 +1,6 @@
 import ArgumentParser
 import DustinIR
+import DustinRunner
 import DustinSupport
 
 struct OpsCommand: ParsableCommand {

@@ -2,6 +2,7 @@ import ArgumentParser
 import DustinCodegen
 import DustinIR
 import DustinPasses
+import DustinRunner
 import DustinSupport
 
 struct OptCommand: ParsableCommand {

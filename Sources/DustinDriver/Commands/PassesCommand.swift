@@ -1,6 +1,7 @@
 import ArgumentParser
 import DustinIR
 import DustinPasses
+import DustinRunner
 
 struct PassesCommand: ParsableCommand {
   static let configuration = CommandConfiguration(

@@ -1,6 +1,7 @@
 import ArgumentParser
 import DustinIR
 import DustinPasses
+import DustinRunner
 import DustinSupport
 
 struct PresetsCommand: ParsableCommand {

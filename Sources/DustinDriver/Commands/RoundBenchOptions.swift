@@ -1,4 +1,5 @@
 import ArgumentParser
+import DustinRunner
 import DustinRuntime
 import DustinSupport
 

@@ -1,5 +1,6 @@
 import ArgumentParser
 import DustinCodegen
+import DustinRunner
 import DustinRuntime
 
 extension NumericsChoice: ExpressibleByArgument {}
@@ -26,19 +27,12 @@ struct MachineOptions: ParsableArguments {
   var numerics = NumericsChoice.fast
   @Option(help: "CPU path: auto, avx512-bf16 or generic (AVX2).")
   var cpu = CPUChoice.auto
-  @Option(
-    name: .shortAndLong, parsing: .unconditional,
-    help: ArgumentHelp("Threads; default: one for each core that the process may use.", valueName: "n"))
-  var threads: Int?
+  @Option(name: .shortAndLong, parsing: .unconditional, help: .of(.threads)) var threads: Int?
   @Flag(help: .hidden)
   var verifyEach = false
 
   func validate() throws {
-    // They meet dozens of times a token: many more of them than cores never finish.
-    let cores = usableCores()
-    if let threads, !(1...8 * cores).contains(threads) {
-      throw ValidationError("--threads must be from 1 to \(8 * cores) with \(cores) cores, not \(threads).")
-    }
+    if let problem = RunSettings.problem(threads: threads) { throw ValidationError(problem) }
   }
 
   var threadCount: Int { threads ?? usableCores() }

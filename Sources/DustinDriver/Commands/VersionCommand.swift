@@ -1,5 +1,6 @@
 import ArgumentParser
 import DustinCodegen
+import DustinRunner
 
 /// What `dustin version` prints.
 func versionText() -> String {

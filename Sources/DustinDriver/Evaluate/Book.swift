@@ -1,4 +1,5 @@
 import DustinModels
+import DustinRunner
 import DustinSupport
 import DustinText
 

@@ -1,3 +1,4 @@
+import DustinRunner
 import DustinSupport
 
 /// A part of a book to read, and what comes behind it.

@@ -1,3 +1,4 @@
+import DustinRunner
 import DustinSupport
 
 /// Rows of text under a header; the first column names the row.

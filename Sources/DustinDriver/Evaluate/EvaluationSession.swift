@@ -1,3 +1,4 @@
+import DustinRunner
 import DustinRuntime
 import DustinSupport
 import DustinText

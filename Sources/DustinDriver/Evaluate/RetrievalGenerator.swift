@@ -1,3 +1,4 @@
+import DustinRunner
 import DustinSupport
 import DustinText
 

@@ -1,5 +1,6 @@
 import Dispatch
 import DustinModels
+import DustinRunner
 import DustinSupport
 import DustinText
 import Synchronization
@@ -50,6 +51,13 @@ public struct ModelPair: Sendable {
       loadSeconds: max(0, monotonicSeconds() - start - compile), compileSeconds: compile)
   }
 
+  /// What a run needs of the pair.
+  package func runnable(preset: PresetSummary? = nil) -> RunnablePair {
+    RunnablePair(
+      target: target.runnable, draft: draft?.runnable, tokenizer: tokenizer, tokenizerError: tokenizerError,
+      endTokens: target.generation.endTokens, preset: preset, loadSeconds: loadSeconds, compileSeconds: compileSeconds)
+  }
+
   private static func tokenizer(of path: String) throws -> Tokenizer? {
     try ModelDirectory(path: path).tokenizerPath.map { try Tokenizer(file: $0) }
   }
@@ -71,6 +79,19 @@ public struct ModelPair: Sendable {
             + "target's \(target.config.vocabSize)")
       ])
   }
+}
+
+extension LoadedModel {
+  var runnable: RunnableModel {
+    RunnableModel(
+      name: path, compiled: compiled, vocabularySize: config.vocabSize, contextSize: contextSize,
+      contextLength: config.contextLength)
+  }
+}
+
+extension GenerationConfig {
+  /// Those of the end-of-text tokens that can be tokens.
+  var endTokens: Set<Int32> { Set(eosTokenIDs.compactMap { Int32(exactly: $0) }) }
 }
 
 /// Work that runs at the same time on threads of its own.

@@ -1,5 +1,6 @@
 import DustinIR
 import DustinPasses
+import DustinRunner
 import DustinSupport
 
 /// A `--preset` that was read, with what the models' sparsity file adds.
@@ -11,6 +12,9 @@ struct PresetChoice: Sendable {
   let budget: Int?
   /// Sentences for people: where options came from, what was left out.
   let notes: [String]
+
+  /// What a run tells of it.
+  var summary: PresetSummary { PresetSummary(text: text, budget: budget, notes: notes) }
 
   /// - Parameters:
   ///   - sparsity: The path of a sparsity file; nil: the one beside the target, if there is one.

@@ -1,6 +1,7 @@
 import DustinCodegen
 import DustinIR
 import DustinPasses
+import DustinRunner
 import DustinRuntime
 import DustinSupport
 

@@ -1,4 +1,5 @@
 import DustinCodegen
+import DustinRunner
 import DustinRuntime
 import DustinSupport
 

@@ -2,6 +2,7 @@ import DustinCodegen
 import DustinIR
 import DustinInterpreter
 import DustinModels
+import DustinRunner
 import DustinRuntime
 import DustinSupport
 

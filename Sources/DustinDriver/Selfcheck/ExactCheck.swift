@@ -1,4 +1,5 @@
 import DustinModels
+import DustinRunner
 import DustinRuntime
 import DustinSupport
 

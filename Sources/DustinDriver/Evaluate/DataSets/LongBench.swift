@@ -1,3 +1,4 @@
+import DustinRunner
 import DustinSupport
 
 /// LongBench (Bai et al. 2023): a folder with one `.jsonl` file for each data set, lines with `input`, `context`,

@@ -1,3 +1,5 @@
+import DustinRunner
+
 /// Stacked bars, one below the other.
 struct BarPlot {
   struct Bar {

@@ -1,3 +1,5 @@
+import DustinRunner
+
 /// Elements and attributes as text, for pages and drawings alike: every element is closed, so that the page is XML too.
 enum Markup {
   static func escaped(_ text: String) -> String {

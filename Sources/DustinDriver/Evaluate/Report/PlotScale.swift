@@ -1,3 +1,5 @@
+import DustinRunner
+
 /// From values to places along an axis, with the ticks to draw.
 struct PlotScale {
   enum Kind { case linear, powersOfTwo }

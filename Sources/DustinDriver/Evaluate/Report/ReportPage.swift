@@ -1,3 +1,5 @@
+import DustinRunner
+
 /// One page with plots and all figures of an evaluation, complete in itself: no scripts, nothing from a network.
 struct ReportPage {
   let evaluation: Evaluation

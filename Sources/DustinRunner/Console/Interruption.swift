@@ -33,15 +33,15 @@ public func openMissingStandardFiles() {
 }
 
 /// What Ctrl-C sets, and nothing else; the runtime looks at it between two steps.
-let interruption = CancelFlag()
+package let interruption = CancelFlag()
 
 /// Throws `Interrupted` after Ctrl-C: for work that looks at no flag itself.
-func checkInterruption() throws {
+package func checkInterruption() throws {
   if interruption.isCancelled { throw Interrupted() }
 }
 
 /// Makes the first Ctrl-C set `interruption`; a second one ends the process at once.
-func catchInterrupts() {
+package func catchInterrupts() {
   // A C function pointer may capture nothing, and the flag must be made before a signal can arrive.
   _ = interruption.isCancelled
   signal(SIGINT) { _ in

@@ -1,12 +1,12 @@
 /// A table in plain text: the first column to the left, the others to the right.
-struct TextTable {
+package struct TextTable {
   private var rows: [[String]]
 
-  init(_ header: [String]) { rows = [header] }
+  package init(_ header: [String]) { rows = [header] }
 
-  mutating func add(_ cells: [String]) { rows.append(cells) }
+  package mutating func add(_ cells: [String]) { rows.append(cells) }
 
-  var text: String {
+  package var text: String {
     let columns = rows.map(\.count).max() ?? 0
     let widths = (0..<columns).map { column in rows.map { column < $0.count ? $0[column].count : 0 }.max() ?? 0 }
     func line(_ cells: [String]) -> String {
@@ -23,7 +23,7 @@ struct TextTable {
 }
 
 /// A number with a fixed count of decimals: `12.30`.
-func fixed(_ value: Double, _ decimals: Int) -> String {
+package func fixed(_ value: Double, _ decimals: Int) -> String {
   guard value.isFinite, abs(value) < 1e15 else { return "\(value)" }
   var scale = 1.0
   for _ in 0..<decimals { scale *= 10 }
@@ -36,7 +36,7 @@ func fixed(_ value: Double, _ decimals: Int) -> String {
 }
 
 /// A number with groups of three digits: `32,768`.
-func grouped(_ value: Int) -> String {
+package func grouped(_ value: Int) -> String {
   let digits = Array(String(abs(value)))
   var text = ""
   for (index, digit) in digits.enumerated() {

@@ -2,37 +2,35 @@ import DustinRuntime
 import DustinSupport
 
 /// Runs prompts through a loaded pair, a batch at a time.
-final class Generator {
-  let pair: ModelPair
-  let team: ThreadTeam
-  var options: GenerationOptions
+package final class Generator {
+  package let pair: RunnablePair
+  package let team: ThreadTeam
+  package var options: GenerationOptions
   /// Called with a number of the prompt and news of it.
-  var onEvent: ((Int, GenerationEvent) -> Void)?
+  package var onEvent: ((Int, GenerationEvent) -> Void)?
   /// Called after the first tokens and after every round in which a sequence ended, with what there is so far.
-  var onEnd: ((Batch) throws -> Void)?
+  package var onEnd: ((Batch) throws -> Void)?
   /// Show how far prompts are read although standard error is no terminal.
-  var forcesProgress = false
+  package var forcesProgress = false
   /// Sparse verification only proposes, and a dense pass decides.
-  var isExact = false
-  /// What makes verification sparse, if anything does.
-  var preset: PresetChoice?
+  package var isExact = false
   /// Of the last exact run.
-  private(set) var stack: StackDrafter.Metrics?
+  package private(set) var stack: StackDrafter.Metrics?
   /// Stops the runs: with Ctrl-C, or by itself.
-  let cancel = CancelFlag(following: interruption)
+  package let cancel = CancelFlag(following: interruption)
   private let target: Engine
   private let draft: Engine?
   /// What sparse programs call the exact function.
   private let dense = "dense"
 
   /// One batch: the results in the order of its prompts, and the logits behind each prompt.
-  struct Batch {
-    let results: [GenerationResult]
-    let promptLogits: [[Float]]
-    let metrics: RunMetrics
+  package struct Batch {
+    package let results: [GenerationResult]
+    package let promptLogits: [[Float]]
+    package let metrics: RunMetrics
   }
 
-  init(_ pair: ModelPair, team: ThreadTeam, options: GenerationOptions) throws {
+  package init(_ pair: RunnablePair, team: ThreadTeam, options: GenerationOptions) throws {
     self.pair = pair
     self.team = team
     self.options = options
@@ -41,14 +39,14 @@ final class Generator {
   }
 
   /// Throws, before anything is computed, when a prompt does not fit into the context or holds an unknown token.
-  func check(_ prompts: [Prompt]) throws {
+  package func check(_ prompts: [Prompt]) throws {
     let limit = pair.target.contextSize
-    let vocabulary = pair.target.config.vocabSize
+    let vocabulary = pair.target.vocabularySize
     for prompt in prompts {
       let name = prompt.id.map { "the prompt \($0.text)" } ?? "the prompt"
       guard !prompt.tokens.isEmpty else { throw DiagnosticError("prompt", "\(name) is empty", at: prompt.range) }
       guard prompt.tokens.count <= limit else {
-        let made = pair.target.config.contextLength
+        let made = pair.target.contextLength
         throw DiagnosticError(
           "context",
           "\(name) has \(grouped(prompt.tokens.count)) tokens, more than the context of \(grouped(limit)) tokens",
@@ -69,7 +67,7 @@ final class Generator {
   ///   - drafts: false for plain decoding.
   ///   - first: the number of the first prompt, which keys its random numbers.
   /// - Throws: `Interrupted` after Ctrl-C.
-  func run(
+  package func run(
     _ prompts: [Prompt], maxNewTokens: Int, first: Int = 0, drafts: Bool = true,
     targetCaches: [KVCache] = [], draftCaches: [KVCache] = []
   ) throws -> Batch {

@@ -2,21 +2,27 @@ import DustinSupport
 import DustinText
 
 /// One text to continue, as the user gave it.
-struct Prompt {
+package struct Prompt {
   /// What `--prompts` calls it; printed back as it came. Nil for a prompt of another source.
-  var id: JSON?
-  var tokens: [Int32]
+  package var id: JSON?
+  package var tokens: [Int32]
   /// Overrides `-n`.
-  var maxNewTokens: Int?
+  package var maxNewTokens: Int?
   /// Where it stands in its file, and where each of its ids does; for messages.
-  var range: SourceRange?
-  var idRanges: [SourceRange] = []
+  package var range: SourceRange?
+  package var idRanges: [SourceRange] = []
   /// The first byte, counted from 1, of a text that is not UTF-8.
-  var brokenByte: Int?
+  package var brokenByte: Int?
+
+  package init(id: JSON? = nil, tokens: [Int32], maxNewTokens: Int? = nil) {
+    self.id = id
+    self.tokens = tokens
+    self.maxNewTokens = maxNewTokens
+  }
 }
 
 /// Where the prompts come from.
-enum PromptSource {
+package enum PromptSource: Sendable {
   case text(String)
   case file(String)
   /// A JSON array of token ids.
@@ -25,7 +31,7 @@ enum PromptSource {
   case lines(String)
 
   /// - Parameter missing: why there is no tokenizer, if a text needs one.
-  func read(_ tokenizer: Tokenizer?, missing: DiagnosticError) throws -> [Prompt] {
+  package func read(_ tokenizer: Tokenizer?, missing: DiagnosticError) throws -> [Prompt] {
     func encode(_ bytes: [UInt8]) throws -> [Int32] {
       guard let tokenizer else { throw missing }
       return tokenizer.encode(bytes)
@@ -35,14 +41,15 @@ enum PromptSource {
       return [Prompt(tokens: try encode(Array(text.utf8)))]
     case .file(let path):
       let bytes = try readSource(path).utf8
-      return [Prompt(tokens: try encode(bytes), brokenByte: firstBrokenByte(bytes))]
+      var prompt = Prompt(tokens: try encode(bytes))
+      prompt.brokenByte = firstBrokenByte(bytes)
+      return [prompt]
     case .ids(let path):
       let value = try JSONValue.parse(readSource(path))
-      return [
-        Prompt(
-          tokens: try Self.ids(value, "the file of --prompt-ids"), range: firstByte(value.range),
-          idRanges: (value.arrayValue ?? []).map(\.range))
-      ]
+      var prompt = Prompt(tokens: try Self.ids(value, "the file of --prompt-ids"))
+      prompt.range = firstByte(value.range)
+      prompt.idRanges = (value.arrayValue ?? []).map(\.range)
+      return [prompt]
     case .lines(let path):
       return try Self.lines(readSource(path), encode)
     }

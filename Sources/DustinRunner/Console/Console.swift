@@ -91,14 +91,14 @@ public final class Console: Sendable {
 }
 
 /// Reads a file, or standard input for `-`, as text that diagnostics can point into.
-func readSource(_ path: String) throws -> SourceBuffer {
+package func readSource(_ path: String) throws -> SourceBuffer {
   path == "-"
     ? SourceBuffer(name: "<stdin>", utf8: try Console.current.readInput())
     : SourceBuffer(name: path, utf8: try readFile(path))
 }
 
 /// Writes a whole result: to standard output without a path or for `-`, else to a file that is complete or unchanged.
-func writeResult(_ text: String, to path: String?) throws {
+package func writeResult(_ text: String, to path: String?) throws {
   if let path, path != "-" {
     try writeFileAtomically(path, bytes: Array(text.utf8))
   } else {

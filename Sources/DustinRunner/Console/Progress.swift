@@ -1,7 +1,7 @@
 import DustinSupport
 
 /// A bar on standard error for long work; silent unless somebody looks, or asks for it.
-struct ProgressBar {
+package struct ProgressBar {
   private let title: String
   private let unit: String
   private let isShown: Bool
@@ -10,13 +10,13 @@ struct ProgressBar {
   private static let width = 30
 
   /// - Parameter isForced: show the bar although standard error is no terminal.
-  init(_ title: String, unit: String, isForced: Bool = false) {
+  package init(_ title: String, unit: String, isForced: Bool = false) {
     self.title = title
     self.unit = unit
     isShown = isForced || Console.current.errorsAreWatched
   }
 
-  mutating func update(_ done: Int, of total: Int) {
+  package mutating func update(_ done: Int, of total: Int) {
     let now = monotonicSeconds()
     guard isShown, total > 0, now - lastDrawn > 0.1 || done == total else { return }
     lastDrawn = now
@@ -27,7 +27,7 @@ struct ProgressBar {
   }
 
   /// Removes the bar, if there is one: what stands on the line otherwise is not the bar's.
-  mutating func clear() {
+  package mutating func clear() {
     if isShown, lastDrawn > 0 { Console.current.writeError("\r\u{1B}[K") }
     lastDrawn = 0
   }

@@ -2,18 +2,18 @@ import DustinRuntime
 
 /// Answers many prompts with a line of JSON each, in their order: a line is written as soon as its prompt and all before
 /// it are done.
-struct PromptLines {
-  let generator: Generator
+package struct PromptLines {
+  package let generator: Generator
   /// Prompts that run at the same time.
-  let batchSize: Int
+  package let batchSize: Int
 
-  init(_ generator: Generator, batchSize: Int) {
+  package init(_ generator: Generator, batchSize: Int) {
     self.generator = generator
     self.batchSize = batchSize
   }
 
   /// - Throws: `Interrupted` after Ctrl-C, when the lines of all prompts that were done by then are written.
-  func run(_ prompts: [Prompt], maxNewTokens: Int) throws {
+  package func run(_ prompts: [Prompt], maxNewTokens: Int) throws {
     defer { generator.onEnd = nil }
     for first in stride(from: 0, to: prompts.count, by: batchSize) {
       let batch = Array(prompts[first..<min(first + batchSize, prompts.count)])

@@ -2,34 +2,34 @@ import DustinRuntime
 import DustinSupport
 
 /// What is known of one sequence and of the run that it was part of.
-struct RunReport {
-  var id: JSON?
-  var promptTokens: Int
-  var result: GenerationResult
-  var run: RunMetrics
+package struct RunReport {
+  package var id: JSON?
+  package var promptTokens: Int
+  package var result: GenerationResult
+  package var run: RunMetrics
   var loadSeconds: Double
   var compileSeconds: Double
   /// Whether a draft proposed.
   var isSpeculative: Bool
-  var preset: PresetChoice?
+  var preset: PresetSummary?
   /// The middle level of an exact run with a preset.
   var stack: StackDrafter.Metrics?
 
   /// - Parameter index: of the prompt in its batch.
-  init(_ prompt: Prompt, _ batch: Generator.Batch, _ index: Int, _ generator: Generator) {
+  package init(_ prompt: Prompt, _ batch: Generator.Batch, _ index: Int, _ generator: Generator) {
     id = prompt.id
     promptTokens = prompt.tokens.count
     result = batch.results[index]
     run = batch.metrics
     loadSeconds = generator.pair.loadSeconds
     compileSeconds = generator.pair.compileSeconds
-    preset = generator.preset
+    preset = generator.pair.preset
     stack = generator.stack
     isSpeculative = generator.pair.draft != nil && generator.options.gamma > 0
   }
 
   /// The machine interface: keys are added, never renamed or removed.
-  var json: JSON {
+  package var json: JSON {
     let speculation = result.speculation
     var entries: [(key: String, value: JSON)] = []
     if let id { entries.append((key: "id", value: id)) }
@@ -71,7 +71,7 @@ struct RunReport {
     return .object(entries)
   }
 
-  private func verification(_ preset: PresetChoice) -> JSON {
+  private func verification(_ preset: PresetSummary) -> JSON {
     func number(_ value: Double?) -> JSON { value.map { .double($0) } ?? .null }
     var entries: [(key: String, value: JSON)] = [
       (key: "preset", value: .string(preset.text)),
@@ -108,7 +108,7 @@ struct RunReport {
   }
 
   /// A few lines for people.
-  var summary: String {
+  package var summary: String {
     let prefillRate = run.prefillSeconds > 0 ? Double(run.prefillTokens) / run.prefillSeconds : 0
     var lines = [
       "load \(fixed(loadSeconds, 2)) s, compile \(fixed(compileSeconds, 2)) s",
@@ -133,7 +133,7 @@ struct RunReport {
   }
 
   /// Budget, what the sets cover and the bytes that they save.
-  private func sparsityLines(_ preset: PresetChoice) -> [String] {
+  private func sparsityLines(_ preset: PresetSummary) -> [String] {
     var lines: [String] = []
     var line = "verification \(preset.text)"
     if let budget = preset.budget { line += ", budget \(grouped(budget))" }

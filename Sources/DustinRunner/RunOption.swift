@@ -1,0 +1,209 @@
+import DustinSupport
+
+/// One option of a run: how it is spelt, what it is for, and what it sets. `dustin run` takes its texts from here, and an
+/// executable its reader too.
+package struct RunOption: Sendable {
+  /// `-n`, `--predict`, …: the short one first.
+  package let names: [String]
+  /// What the help calls the value; nil for a flag.
+  package let value: String?
+  package let help: String
+  /// Nil: all is well. Otherwise what the value should be.
+  let set: @Sendable (inout RunSettings, String) -> String?
+
+  fileprivate init(
+    _ names: [String], _ value: String? = nil, _ help: String,
+    _ set: @escaping @Sendable (inout RunSettings, String) -> String?
+  ) {
+    self.names = names
+    self.value = value
+    self.help = help
+    self.set = set
+  }
+}
+
+extension RunOption {
+  package static let prompt = text(["-p", "--prompt"], "text", "The text to continue.", \.prompt)
+  package static let file = text(
+    ["-f", "--file"], "file", "A file with the text to continue; '-' is standard input.", \.file)
+  package static let promptIds = text(
+    ["--prompt-ids"], "file", "A file with a JSON array of token ids to continue.", \.promptIds)
+  package static let prompts = text(
+    ["--prompts"], "file",
+    "A file of prompts, one JSON object a line: 'prompt' or 'prompt_ids', 'id', 'max_new_tokens'.",
+    \.prompts)
+  package static let promptLimit = number(
+    ["--prompt-limit"], "n", "Reads only the first tokens of the prompt.", "a whole number", \.promptLimit
+  ) { Int($0) }
+  package static let count = number(
+    ["-n", "--predict", "--n-predict"], "n", "Most new tokens; 0 only reads the prompt.", "a whole number", \.count
+  ) { Int($0) }
+  package static let contextSize = number(
+    ["-c", "--ctx-size"], "n",
+    "Most tokens of prompt and answer together; default: what fits, up to the model's limit.", "a whole number",
+    \.contextSize
+  ) { Int($0) }
+  package static let threads = number(
+    ["-t", "--threads"], "n", "Threads; default: one for each core that the process may use.", "a whole number",
+    \.threads
+  ) { Int($0) }
+  package static let draftMax = number(
+    ["--draft-max"], "n", "Tokens that the draft proposes a round; 0 decodes without it.", "a whole number", \.draftMax
+  ) { Int($0) }
+  package static let batchSize = number(
+    ["--batch-size"], "n", "Prompts of --prompts that run at the same time.", "a whole number", \.batchSize
+  ) { Int($0) }
+  package static let temperature = number(
+    ["--temp"], "x", "Temperature; 0 takes the most probable token.", "a number", \.sampling.temperature
+  ) { Float($0) }
+  package static let topK = number(
+    ["--top-k"], "k", "Samples from the k most probable tokens only; 0: from all.", "a whole number", \.sampling.topK
+  ) { Int($0) }
+  package static let topP = number(
+    ["--top-p"], "x", "Samples from the most probable tokens that reach this sum; 1: from all.", "a number",
+    \.sampling.topP
+  ) { Float($0) }
+  package static let minP = number(
+    ["--min-p"], "x", "Samples from tokens with this share of the best one's probability.", "a number",
+    \.sampling.minP
+  ) { Float($0) }
+  package static let seed = number(
+    ["-s", "--seed"], "n", "Seed of the random numbers.", "a whole number from 0 up", \.sampling.seed
+  ) { UInt64($0) }
+  package static let stop = RunOption(
+    ["--stop"], "text", "Ends the text before this string; may be repeated."
+  ) { settings, text in
+    settings.stop.append(text)
+    return nil
+  }
+  package static let exact = flag(
+    ["--exact"],
+    "With a preset: its tokens are only proposed, and dense passes decide; the text is that of the model itself.",
+    \.exact)
+  package static let ignoreEos = flag(["--ignore-eos"], "Goes on behind the tokens that end a text.", \.ignoreEos)
+  package static let json = flag(["--json"], "Prints one JSON object instead of the text.", \.json)
+  package static let noStream = flag(["--no-stream"], "Prints the text when it is complete.", \.noStream)
+  package static let quiet = flag(["-q", "--quiet"], "Prints no figures.", \.quiet)
+  package static let progress = flag(
+    ["--progress"], "Shows how far a long prompt is read although standard error is no terminal.", \.progress)
+  package static let logits = text(
+    ["--logits"], "file", "Writes the logits behind the prompt: little-endian f32, one per token of the vocabulary.",
+    \.logits)
+
+  /// In the order of the help.
+  package static let all = [
+    prompt, file, promptIds, promptLimit, prompts, count, contextSize, threads, draftMax, batchSize, temperature, topK,
+    topP, minP, seed, stop, exact, ignoreEos, json, noStream, quiet, progress, logits,
+  ]
+
+  private typealias Field<Value> = WritableKeyPath<RunSettings, Value> & Sendable
+
+  private static func text(
+    _ names: [String], _ value: String, _ help: String, _ field: Field<String?>
+  ) -> RunOption {
+    RunOption(names, value, help) { settings, text in
+      settings[keyPath: field] = text
+      return nil
+    }
+  }
+
+  private static func flag(_ names: [String], _ help: String, _ field: Field<Bool>) -> RunOption {
+    RunOption(names, nil, help) { settings, _ in
+      settings[keyPath: field] = true
+      return nil
+    }
+  }
+
+  private static func number<Value>(
+    _ names: [String], _ value: String, _ help: String, _ kind: String, _ field: Field<Value>,
+    _ read: @escaping @Sendable (String) -> Value?
+  ) -> RunOption {
+    RunOption(names, value, help) { settings, text in
+      guard let number = read(text) else { return kind }
+      settings[keyPath: field] = number
+      return nil
+    }
+  }
+
+  private static func number<Value>(
+    _ names: [String], _ value: String, _ help: String, _ kind: String, _ field: Field<Value?>,
+    _ read: @escaping @Sendable (String) -> Value?
+  ) -> RunOption {
+    RunOption(names, value, help) { settings, text in
+      guard let number = read(text) else { return kind }
+      settings[keyPath: field] = number
+      return nil
+    }
+  }
+}
+
+/// Arguments that cannot be understood: exit 64.
+package struct UsageError: Error {
+  package let message: String
+
+  package init(_ message: String) { self.message = message }
+}
+
+/// What an executable's arguments ask for.
+package enum RunRequest {
+  case run(RunSettings)
+  case help
+  case version
+  case info
+  case check
+
+  /// The options that only executables have.
+  static let others: [(name: String, help: String, request: RunRequest)] = [
+    ("--info", "Says what the executable was made from, with --json as an object.", .info),
+    ("--check", "Reads all of the file and tells whether it is undamaged.", .check),
+    ("--version", "Prints versions and the CPU path.", .version),
+    ("-h", "", .help), ("--help", "Prints this.", .help),
+  ]
+
+  /// - Parameter arguments: without the program's name.
+  /// - Throws: `UsageError` that names the argument.
+  package init(_ arguments: [String]) throws {
+    var settings = RunSettings()
+    var request: RunRequest?
+    var rest = arguments[...]
+    while let argument = rest.popFirst() {
+      if let other = Self.others.first(where: { $0.name == argument }) {
+        request = request ?? other.request
+        continue
+      }
+      guard argument.hasPrefix("-"), argument != "-" else {
+        throw UsageError("'\(argument)' belongs to no option; a text to continue goes behind -p, a file behind -f")
+      }
+      // `--seed=3`; a short option's value stands by itself.
+      let parts =
+        argument.hasPrefix("--") ? argument.split(separator: "=", maxSplits: 1, omittingEmptySubsequences: false) : []
+      let name = parts.first.map(String.init) ?? argument
+      guard let option = RunOption.all.first(where: { $0.names.contains(name) }) else {
+        let names = RunOption.all.flatMap(\.names) + Self.others.map(\.name)
+        let hint = closestName(to: name, in: names).map { "; did you mean '\($0)'?" } ?? ""
+        throw UsageError("there is no option '\(name)'\(hint)")
+      }
+      var value = parts.count > 1 ? String(parts[1]) : nil
+      if option.value == nil, value != nil { throw UsageError("'\(name)' takes no value") }
+      if let what = option.value, value == nil {
+        value = rest.popFirst()
+        if value == nil { throw UsageError("'\(name)' needs a value: \(name) <\(what)>") }
+      }
+      if let kind = option.set(&settings, value ?? "") {
+        throw UsageError("'\(name)' takes \(kind), not '\(value ?? "")'")
+      }
+    }
+    self = request ?? .run(settings)
+  }
+
+  /// The table for people.
+  package static func help(program: String) -> String {
+    let others = Self.others.filter { $0.name != "-h" }
+    let lines =
+      RunOption.all.map { ($0.names.joined(separator: ", ") + ($0.value.map { " <\($0)>" } ?? ""), $0.help) }
+      + others.map { ($0.name == "--help" ? "-h, --help" : $0.name, $0.help) }
+    return "Continues texts. Text goes to standard output as it comes, figures to standard error.\n\n"
+      + "usage: \(program) (-p <text> | -f <file> | --prompt-ids <file> | --prompts <file>) [options]\n\n"
+      + lines.map { "  \($0)\n        \($1)\n" }.joined()
+  }
+}
