@@ -27,7 +27,7 @@ public enum Arena {
     (product(rowBytes(type), maxRows) + alignment - 1) / alignment * alignment
   }
 
-  private static func product(_ a: Int, _ b: Int) -> Int {
+  static func product(_ a: Int, _ b: Int) -> Int {
     let (product, overflow) = a.multipliedReportingOverflow(by: b)
     return overflow ? largestByteCount : min(product, largestByteCount)
   }

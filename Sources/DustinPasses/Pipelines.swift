@@ -1,4 +1,5 @@
 import DustinIR
+import DustinSupport
 
 extension NamedPipeline {
   /// From the front end's one `@forward` to kernels with places in the arena.
@@ -35,10 +36,48 @@ extension NamedPipeline {
       """),
     NamedPipeline(
       "kernels", "Fuses ops into kernels and plans the arena; the numerics must be decided.",
+      "fusion,plan-memory"),
+    NamedPipeline(
+      "fusion", "Stage tensor to stage kernel: fuses ops into kernels; the numerics must be decided.",
       """
       canonicalize,cse,lower-to-kernel,
       fuse-qkv,fuse-swiglu,fuse-residual,fuse-norm,fuse-rope-append,fold-casts,
-      canonicalize,dce,plan-memory
+      canonicalize,dce
       """),
   ]
+}
+
+extension PassPipeline {
+  /// The text of the standard passes that a module still needs to be at the end of a stage.
+  ///
+  /// - Parameters:
+  ///   - role: `target` or `draft`: the pipeline that makes the functions out of `@forward`.
+  ///   - numerics: `fast` or `f32`, for functions that have none yet.
+  ///   - preset: the text of a preset, which belongs behind the numerics.
+  /// - Throws: `DiagnosticError` with id `wrong-stage` when the module is behind the stage already.
+  public static func missing(
+    in module: Module, to stage: Stage, role: String, numerics: String, preset: String? = nil
+  ) throws -> String {
+    guard module.stage <= stage else {
+      throw DiagnosticError(
+        "wrong-stage", "the module is in stage \(module.stage.rawValue), which comes behind \(stage.rawValue)")
+    }
+    var parts: [String] = []
+    if module.stage == .tensor {
+      let hasForward = module.function("forward") != nil
+      if hasForward { parts.append(role) }
+      if hasForward || module.functions.contains(where: { $0.numerics == .abstract }) {
+        parts.append("numerics{mode=\(numerics)}")
+      }
+      if let preset { parts.append(preset) }
+      let readsThroughSets = module.functions.contains { $0.body.contains { $0.name == "gather" } }
+      if preset != nil || readsThroughSets { parts.append("choose-kv-layout") }
+    } else if let preset {
+      throw DiagnosticError(
+        "wrong-stage", "the preset '\(preset)' needs stage tensor, and the module is in stage \(module.stage.rawValue)")
+    }
+    if module.stage < .kernel, stage >= .kernel { parts.append("fusion") }
+    if module.stage < .planned, stage >= .planned { parts.append("plan-memory") }
+    return parts.joined(separator: ",")
+  }
 }

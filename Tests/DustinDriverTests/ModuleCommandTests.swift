@@ -153,17 +153,6 @@ final class ModuleCommandTests: XCTestCase {
     XCTAssertTrue(dustin(["opt", module, "--emit", "plan"]).errors.contains("needs stage 'planned'"))
   }
 
-  func testAFailureIsReproducible() throws {
-    let folder = try TemporaryFolder()
-    let path = folder.path + "/again.dust"
-    let module = "\(root)/IR/models/draft.dust"
-    let outcome = dustin(["opt", module, "-p", "canonicalize,plan-memory", "--reproducer", path])
-    XCTAssertEqual(outcome.status, 1)
-    let text = String(decoding: try readFile(path), as: UTF8.self)
-    XCTAssertTrue(text.hasPrefix("// RUN: opt -p 'plan-memory'\n"), text)
-    XCTAssertEqual(dustin(["opt", path, "-p", "plan-memory"]).errors, outcome.errors)
-  }
-
   func testEveryOpPassAndPipelineIsExplained() {
     for name in OpRegistry.standard.definitions.map(\.name) {
       XCTAssertTrue(dustin(["ops", name]).output.contains("example\n"), name)

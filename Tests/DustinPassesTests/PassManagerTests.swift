@@ -21,12 +21,22 @@ private struct BreakTypes: Pass {
 private struct Refuse: Pass {
   let name = "refuse"
   let summary = "Fails when the module holds a silu."
+  @PassOption("why", "a text for the message") var why = ""
 
   func run(on module: Module, context: PassContext) throws {
     for function in module.functions where function.body.contains(where: { $0.name == "silu" }) {
-      throw DiagnosticError("refused", "refuse: @\(function.name) holds a silu")
+      throw DiagnosticError("refused", "refuse: @\(function.name) holds a silu\(why)")
     }
   }
+}
+
+/// An error of its own, as a pass from outside may throw it.
+private struct Explode: Pass {
+  struct Boom: Error { let reason: Int }
+  let name = "explode"
+  let summary = "Throws what is no diagnostic."
+
+  func run(on module: Module, context: PassContext) throws { throw Boom(reason: 7) }
 }
 
 private final class Log: Instrumentation {
@@ -46,6 +56,7 @@ final class PassManagerTests: XCTestCase {
     var registry = PassRegistry.standard
     registry.register(BreakTypes())
     registry.register(Refuse())
+    registry.register(Explode())
     return registry
   }()
   private let text = """
@@ -177,19 +188,52 @@ final class PassManagerTests: XCTestCase {
     XCTAssertTrue(line.contains("add"), line)
   }
 
-  func testReproducerRepeatsTheFailure() throws {
+  /// The reproducer is a test file: run as one, it finds the error that the pipeline found.
+  private func reproduce(_ pipeline: String, head: String) throws {
     var manager = PassManager()
-    manager.verifyEach = true
     var reproducer = ""
     manager.reproducer = { reproducer = $0 }
-    let original = diagnostics { _ = try run("canonicalize,refuse,dce", manager) }
-    XCTAssertTrue(reproducer.hasPrefix("// RUN: opt -p 'refuse,dce' --verify-each\n"), reproducer)
-    XCTAssertTrue(reproducer.contains("refuse: @f holds a silu"))
-    // It is a test file: run as one, it finds the same error.
+    let original = diagnostics { _ = try run(pipeline, manager) }
+    XCTAssertTrue(reproducer.hasPrefix(head + "\n"), reproducer)
+    for diagnostic in original {
+      XCTAssertTrue(reproducer.contains("//   error: \(diagnostic.message)\n") || diagnostic.range != nil)
+    }
     let test = DustTest(commands: DustTest.commands(passes: registry), isBlessing: false)
     let again = diagnostics { _ = try test.run(SourceBuffer(name: "reproducer.dust", text: reproducer)) }
-    XCTAssertEqual(again.count, 1)
-    XCTAssertTrue(again[0].message.contains(original[0].message), again[0].message)
+    XCTAssertEqual(again.count, original.count)
+    for (a, b) in zip(again, original) { XCTAssertTrue(a.message.hasSuffix(": " + b.message), a.message) }
+  }
+
+  func testReproducerOfAPassThatThrows() throws {
+    try reproduce("canonicalize,refuse,dce", head: "// RUN: opt -p 'refuse,dce' --verify-each")
+    let words = #"refuse{why="it's so"},dce"#
+    try reproduce(
+      "canonicalize," + words, head: #"// RUN: opt -p 'refuse{why="it'"'"'s so"},dce' --verify-each"#)
+    try reproduce("explode", head: "// RUN: opt -p 'explode' --verify-each")
+  }
+
+  /// The pass that breaks the module is the one to repeat, even where only the end would be verified.
+  func testReproducerOfABrokenModule() throws {
+    try reproduce("canonicalize,break-types,cse,dce", head: "// RUN: opt -p 'break-types,cse,dce' --verify-each")
+  }
+
+  func testPassesMayThrowAnything() {
+    let found = diagnostics { _ = try run("explode", PassManager()) }
+    XCTAssertEqual(found.map(\.id), ["pass-failed"])
+    XCTAssertEqual(found.first?.message, "explode: Boom(reason: 7)")
+  }
+
+  /// A second pipeline counts on from the first one.
+  func testPassesOfASecondPipeline() throws {
+    var manager = PassManager()
+    let log = Log()
+    manager.instrumentations = [log]
+    manager.passLimit = 3
+    let module = try readModule(text)
+    let parse = { (text: String) in try PassPipeline.parse(text, registry: self.registry) }
+    try manager.run(try parse("canonicalize,cse"), on: module)
+    try manager.run(try parse("dce,canonicalize"), on: module, first: 2)
+    XCTAssertEqual(log.lines.filter { $0.hasPrefix("will") }, ["will 0 canonicalize", "will 1 cse", "will 2 dce"])
   }
 
   func testNoReproducerWithoutFailure() throws {

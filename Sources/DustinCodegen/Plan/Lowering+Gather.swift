@@ -1,21 +1,19 @@
 import DustinIR
 import DustinSupport
 
-extension CacheShape {
-  /// Bytes of one position's keys and values, all heads.
-  var pairBytes: Int { 2 * heads * positionBytes }
-}
-
 extension FunctionLowering {
-  /// Notes cache bytes that a step reads of every position of a sequence.
-  mutating func addRead(perPosition bytes: Int) { reads.perPosition += bytes }
-
-  /// Notes cache bytes that a step reads of each of a set's positions and of those behind it.
-  mutating func addRead(perSelected bytes: Int, of set: Int) {
-    if let index = reads.perSelected.firstIndex(where: { $0.set == set }) {
-      reads.perSelected[index].bytes += bytes
+  /// Adds what an op reads of a sequence's cache to what a step of the function reads.
+  mutating func note(_ read: CacheRead?) {
+    guard let read else { return }
+    if read.isAttention { reads.densePerPosition += read.bytes }
+    guard let set = read.set, let number = sequenceValues[set] else {
+      reads.perPosition += read.bytes
+      return
+    }
+    if let index = reads.perSelected.firstIndex(where: { $0.set == number }) {
+      reads.perSelected[index].bytes += read.bytes
     } else {
-      reads.perSelected.append(Program.CacheReads.Selected(set: set, bytes: bytes))
+      reads.perSelected.append(Program.CacheReads.Selected(set: number, bytes: read.bytes))
     }
   }
 
@@ -35,7 +33,6 @@ extension FunctionLowering {
     let caches = source == .rows ? try rowArguments(op, group: "tail") : packed
     call(kernel, [.arena(try offset(op.operands[0]))] + caches + place + [out], op)
     call(GatherMergeKernel(attend: kernel), place + [out], op)
-    addRead(perSelected: dense.cache.pairBytes, of: number)
   }
 
   /// The regions in which a group's caches lie as rows: as many regions behind the packed ones as there are of those.

@@ -44,7 +44,6 @@ extension FunctionLowering {
     }
     if shape.pool > 1 { call(ScorePoolKernel(shape: shape), out, op) }
     partialBytes = max(partialBytes, shape.partialBytes)
-    addRead(perPosition: shape.groups.count * shape.cache.positionBytes)
   }
 
   mutating func lowerSelect(_ op: Operation) throws {

@@ -178,6 +178,8 @@ struct FunctionLowering {
     case "gather": break  // a view: the attention that reads through it has the code
     default: throw unsupported("op '\(op.name)' has no kernel", op)
     }
+    // Behind the checks above: the figures are of shapes that have kernels.
+    note(op.cacheRead)
   }
 
   /// Takes the places that `plan-memory` gave to the op's row results.
@@ -336,12 +338,10 @@ struct FunctionLowering {
     let attend = AttendKernel(
       cache: caches.shape, queryHeads: heads, scale: Float(op.attributes.float("scale") ?? 1), output: output, dot: dot)
     partialBytes = max(partialBytes, attend.state.bytes * heads)
-    reads.densePerPosition += caches.shape.pairBytes
     if let set { return try lowerGatherAttend(op, attend, set, caches.arguments) }
     let out = KernelPlan.Argument.arena(try offset(op.result))
     call(attend, [.arena(try offset(op.operands[0]))] + caches.arguments + [out], op)
     call(MergeKernel(cache: caches.shape, queryHeads: heads, output: output), [out], op)
-    addRead(perPosition: caches.shape.pairBytes)
   }
 
   // MARK: places, shapes and weights

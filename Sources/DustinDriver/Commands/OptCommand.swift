@@ -1,16 +1,24 @@
 import ArgumentParser
 import DustinCodegen
 import DustinIR
+import DustinModels
 import DustinPasses
 import DustinRunner
 import DustinSupport
+
+extension Stage: ExpressibleByArgument {}
+extension ModelRole: ExpressibleByArgument {}
 
 struct OptCommand: ParsableCommand {
   static let configuration = CommandConfiguration(
     commandName: "opt", abstract: "Rewrites a module with passes.",
     discussion: """
       A pipeline is a list of passes with options, 'canonicalize,derive{as=verify rows=all},cse'; it may name pipelines. \
-      Dumps, timings and counters go to standard error. Input is never overwritten unless -o names it.
+      Dumps, diffs, timings and counters go to standard error. Input is never overwritten unless -o names it.
+
+      dustin opt -m MODEL --compile-to=planned --diff shows what every pass of a compilation changes. When a pass fails, \
+      --reproducer writes the module in front of it into a file that 'dustin test' runs again. When the result is wrong \
+      but no pass fails, halve --pass-limit until the first pass that makes it wrong is the last one that runs.
       """)
 
   enum Emission: String, ExpressibleByArgument, CaseIterable {
@@ -24,22 +32,14 @@ struct OptCommand: ParsableCommand {
   var file = "-"
   @Option(name: [.customShort("p"), .long], help: "The passes to run.")
   var passes: String?
-  @Option(name: .customLong("print-ir-before"), help: "Dumps the module before a pass; may be repeated.")
-  var printBefore: [String] = []
-  @Option(name: .customLong("print-ir-after"), help: "Dumps the module after a pass; may be repeated.")
-  var printAfter: [String] = []
-  @Flag(name: .customLong("print-ir-after-all"), help: "Dumps the module after every pass.")
-  var printAfterAll = false
-  @Flag(name: .customLong("print-ir-after-change"), help: "Dumps the module after every pass that changed it.")
-  var printAfterChange = false
-  @Flag(name: .customLong("print-ir-after-failure"), help: "Dumps the module as a failing pass left it.")
-  var printAfterFailure = false
+  @OptionGroup(title: "A whole compilation")
+  var compilation: CompilationOptions
+  @OptionGroup(title: "Looking at passes")
+  var dumps: DumpOptions
   @Flag(help: "Verifies the module after every pass, not only after the last.")
   var verifyEach = false
-  @Flag(help: "Prints the time of every pass.")
-  var timing = false
-  @Flag(help: "Prints the counters of every pass.")
-  var stats = false
+  @Flag(help: "Refuses the result if a pass made a function approximate.")
+  var exact = false
   @Option(help: "What to print: tensor (the module) or plan (kernels, calls and buffers).")
   var emit = Emission.tensor
   @Option(help: "CPU path of --emit=plan: auto, avx512-bf16 or generic.")
@@ -54,6 +54,7 @@ struct OptCommand: ParsableCommand {
 
   func validate() throws {
     if let passLimit, passLimit < 0 { throw ValidationError("--pass-limit must be 0 or more, not \(passLimit).") }
+    if compilation.model != nil, file != "-" { throw ValidationError("Give a file or -m, not both.") }
   }
 
   func run() throws {
@@ -62,69 +63,42 @@ struct OptCommand: ParsableCommand {
 
   /// What the command prints, over the given ops and passes.
   func rewrite(_ read: () throws -> SourceBuffer, ops: OpRegistry, passes registry: PassRegistry) throws -> String {
-    let console = Console.current
     // The pipeline first: a typing error should not wait for a file to be read.
     let pipeline = try PassPipeline.parse(passes ?? "", registry: registry, source: "-p")
-    for name in printBefore + printAfter where registry.make(name) == nil {
-      throw unknownName("unknown-pass", "pass", name, registry.names)
-    }
-    let module = try ModuleParser.parseVerified(read(), registry: ops)
+    let watchers = try dumps.watchers(registry)
+    let module = try compilation.module() ?? ModuleParser.parseVerified(read(), registry: ops)
 
     var manager = PassManager()
     manager.registry = ops
     manager.verifyEach = verifyEach
     manager.passLimit = passLimit
-    let dumps = PassDumps(
-      before: printBefore.isEmpty ? .none : .named(Set(printBefore)),
-      after: printAfterAll ? .all : printAfter.isEmpty ? .none : .named(Set(printAfter)),
-      afterChange: printAfterChange, afterFailure: printAfterFailure
-    ) { console.writeError($0) }
-    let (passTiming, statistics) = (PassTiming(), PassStatistics())
-    manager.instrumentations = [dumps] + (timing ? [passTiming] : []) + (stats ? [statistics] : [])
+    manager.instrumentations = watchers.all
     var repetition: String?
     if reproducer != nil { manager.reproducer = { repetition = $0 } }
     do {
       try manager.run(pipeline, on: module)
+      if let rest = try compilation.rest(for: module, registry) {
+        try manager.run(rest, on: module, first: pipeline.passes.count)
+      }
     } catch {
       if let reproducer, let repetition { try writeFileAtomically(reproducer, bytes: Array(repetition.utf8)) }
       throw error
     }
-    if timing { console.writeError(passTiming.report()) }
-    if stats { console.writeError(statistics.report()) }
+    try watchers.finish()
+    if exact { try requireExact(module) }
     switch emit {
     case .tensor: return module.text()
     case .plan: return try KernelPlan(lowering: module, for: cpu.target()).text()
     }
   }
-}
 
-/// The commands that make a text of a module, for tools that run them on a text in memory: what `DustinTesting` offers
-/// to RUN lines. Plug-ins' tools give the ops and passes that they know.
-public enum ModuleCommands {
-  /// `dustin opt` with its arguments; the file is the given text. Dumps go to `Console.current`.
-  ///
-  /// - Throws: a diagnostic with id `usage` for arguments that the command does not understand.
-  public static func opt(
-    _ arguments: [String], _ input: SourceBuffer, ops: OpRegistry = .standard, passes: PassRegistry = .standard
-  ) throws -> String {
-    try parse(OptCommand.self, arguments).rewrite({ input }, ops: ops, passes: passes)
-  }
-
-  /// `dustin check`: nothing, or every error of the text.
-  public static func check(
-    _ arguments: [String], _ input: SourceBuffer, ops: OpRegistry = .standard
-  ) throws -> String {
-    if let argument = arguments.first { throw DiagnosticError("usage", "check: unexpected argument '\(argument)'") }
-    _ = try ModuleParser.parseVerified(input, registry: ops)
-    return ""
-  }
-
-  private static func parse<Command: ParsableCommand>(_ type: Command.Type, _ arguments: [String]) throws -> Command {
-    do {
-      return try type.parse(arguments)
-    } catch {
-      throw DiagnosticError("usage", "\(type.configuration.commandName ?? ""): \(type.message(for: error))")
+  private func requireExact(_ module: Module) throws {
+    let found = module.functions.compactMap { function -> Diagnostic? in
+      guard case .approximate(let pass) = function.fidelity else { return nil }
+      return Diagnostic(
+        "exact", "--exact: '\(pass)' made @\(function.name) approximate: it no longer computes the dense distribution")
     }
+    if !found.isEmpty { throw DiagnosticError(found) }
   }
 }
 

@@ -30,63 +30,6 @@ extension Instrumentation {
   public func didFail(_ pass: any Pass, at index: Int, on module: Module, error: DiagnosticError) {}
 }
 
-/// Prints the module around passes; what it prints is a `.dust` text that parses.
-public final class PassDumps: Instrumentation {
-  /// Which passes a dump concerns.
-  public enum Selection: Sendable, Equatable {
-    case none, all
-    case named(Set<String>)
-
-    func contains(_ pass: any Pass) -> Bool {
-      switch self {
-      case .none: false
-      case .all: true
-      case .named(let names): names.contains(pass.name)
-      }
-    }
-  }
-  public var before = Selection.none
-  public var after = Selection.none
-  /// After every pass that changed something.
-  public var afterChange = false
-  public var afterFailure = false
-  private let sink: (String) -> Void
-
-  /// - Parameter sink: takes whole texts, each ended by a line end.
-  public init(
-    before: Selection = .none, after: Selection = .none, afterChange: Bool = false, afterFailure: Bool = false,
-    sink: @escaping (String) -> Void
-  ) {
-    self.before = before
-    self.after = after
-    self.afterChange = afterChange
-    self.afterFailure = afterFailure
-    self.sink = sink
-  }
-
-  public func willRun(_ pass: any Pass, at index: Int, on module: Module) {
-    if before.contains(pass) { dump("before", pass, index, module) }
-  }
-
-  public func didRun(_ pass: any Pass, at index: Int, on module: Module, outcome: PassOutcome) {
-    guard after.contains(pass) || (afterChange && outcome.isChanged) else { return }
-    let counts = outcome.statistics.map { "\($0.name) = \($0.value)" }
-    dump("after", pass, index, module, notes: outcome.isChanged ? counts : ["no change"] + counts)
-  }
-
-  public func didFail(_ pass: any Pass, at index: Int, on module: Module, error: DiagnosticError) {
-    if afterFailure { dump("failed in", pass, index, module, notes: error.diagnostics.map(\.message)) }
-  }
-
-  private func dump(_ moment: String, _ pass: any Pass, _ index: Int, _ module: Module, notes: [String] = []) {
-    var text = "// ---- \(moment) pass \(index + 1): \(PassPipeline.text(of: pass))\n"
-    for note in notes {
-      for line in note.split(separator: "\n") { text += "//      \(line)\n" }
-    }
-    sink(text + module.text())
-  }
-}
-
 /// Adds up the wall time of every pass.
 public final class PassTiming: Instrumentation {
   public private(set) var entries: [(pass: String, duration: Duration)] = []

@@ -14,28 +14,31 @@ public struct PassManager {
   public var passLimit: Int?
   public var instrumentations: [any Instrumentation] = []
   /// Takes a `.dust` text that repeats a failure: the module before the failing pass, and what was left of the pipeline
-  /// as a RUN line. Asking for it costs one printed module per pass.
+  /// as a RUN line, so that `dustin test` fails as the run did. Asking for it costs one printed module per pass, and every
+  /// pass is verified: the pass that broke the module is the one to repeat.
   public var reproducer: ((String) -> Void)?
 
   public init() {}
 
   /// Changes the module in place.
+  /// - Parameter first: number of the first pass, when others ran before this pipeline; `passLimit` counts them too.
   /// - Returns: whether any pass changed something.
   /// - Throws: what a pass or the verifier found; the module is then as the failing pass left it, fit for dumps only.
   @discardableResult
-  public func run(_ pipeline: PassPipeline, on module: Module) throws -> Bool {
-    let limit = max(0, min(passLimit ?? .max, pipeline.passes.count))
+  public func run(_ pipeline: PassPipeline, on module: Module, first: Int = 0) throws -> Bool {
+    let limit = max(0, min((passLimit ?? .max) - first, pipeline.passes.count))
     var isChanged = false
-    for (index, pass) in pipeline.passes.prefix(limit).enumerated() {
+    for (place, pass) in pipeline.passes.prefix(limit).enumerated() {
+      let index = first + place
       let before = reproducer == nil ? nil : module.text()
       for instrumentation in instrumentations { instrumentation.willRun(pass, at: index, on: module) }
       let context = PassContext(passName: pass.name, registry: registry)
       let start = ContinuousClock.now
       do {
         if let sentence = pass.validate() { throw DiagnosticError("pass-options", sentence) }
-        try pass.run(on: module, context: context)
+        try run(pass, on: module, context)
         let duration = ContinuousClock.now - start
-        if verifyEach || index == limit - 1 { try verify(module, after: pass) }
+        if verifyEach || reproducer != nil || place == limit - 1 { try verify(module, after: pass) }
         isChanged = isChanged || context.isChanged
         let outcome = PassOutcome(isChanged: context.isChanged, statistics: context.statistics, duration: duration)
         for instrumentation in instrumentations {
@@ -46,13 +49,22 @@ public struct PassManager {
           instrumentation.didFail(pass, at: index, on: module, error: error)
         }
         if let reproducer, let before {
-          let rest = PassPipeline(Array(pipeline.passes[index..<limit]))
+          let rest = PassPipeline(Array(pipeline.passes[place..<limit]))
           reproducer(self.reproducer(of: error, rest: rest, before: before))
         }
         throw error
       }
     }
     return isChanged
+  }
+
+  /// A pass from outside may throw anything.
+  private func run(_ pass: any Pass, on module: Module, _ context: PassContext) throws {
+    do {
+      try pass.run(on: module, context: context)
+    } catch let error where !(error is DiagnosticError) {
+      throw DiagnosticError("pass-failed", "\(pass.name): \(error)")
+    }
   }
 
   /// Errors after a pass point into the module as the pass left it, which no file shows: it is printed, read back and
@@ -74,9 +86,15 @@ public struct PassManager {
   }
 
   private func reproducer(of error: DiagnosticError, rest: PassPipeline, before: String) -> String {
-    var text = "// RUN: opt -p '\(rest)'\(verifyEach ? " --verify-each" : "")\n"
+    // One word of the RUN line: a quote inside stands in quotes of the other kind.
+    let pipeline = "\(rest)".replacing("\n", with: " ").replacing("'", with: #"'"'"'"#)
+    var text =
+      "// RUN: opt -p '\(pipeline)' --verify-each\n// 'dustin test' with this file fails as the pipeline did:\n"
     for diagnostic in error.diagnostics {
-      for line in diagnostic.rendered().split(separator: "\n") { text += "//   \(line)\n" }
+      for line in diagnostic.rendered().split(separator: "\n") {
+        // What it quotes must not look like a comment that tests obey.
+        text += "//   \(line.replacing("//", with: "/ /"))\n"
+      }
     }
     return text + before
   }

@@ -1,0 +1,34 @@
+import ArgumentParser
+import DustinIR
+import DustinPasses
+import DustinSupport
+
+/// The commands that make a text of a module, for tools that run them on a text in memory: what `DustinTesting` offers
+/// to RUN lines. Plug-ins' tools give the ops and passes that they know.
+public enum ModuleCommands {
+  /// `dustin opt` with its arguments; the file is the given text. Dumps go to `Console.current`.
+  ///
+  /// - Throws: a diagnostic with id `usage` for arguments that the command does not understand.
+  public static func opt(
+    _ arguments: [String], _ input: SourceBuffer, ops: OpRegistry = .standard, passes: PassRegistry = .standard
+  ) throws -> String {
+    try parse(OptCommand.self, arguments).rewrite({ input }, ops: ops, passes: passes)
+  }
+
+  /// `dustin check`: nothing, or every error of the text.
+  public static func check(
+    _ arguments: [String], _ input: SourceBuffer, ops: OpRegistry = .standard
+  ) throws -> String {
+    if let argument = arguments.first { throw DiagnosticError("usage", "check: unexpected argument '\(argument)'") }
+    _ = try ModuleParser.parseVerified(input, registry: ops)
+    return ""
+  }
+
+  private static func parse<Command: ParsableCommand>(_ type: Command.Type, _ arguments: [String]) throws -> Command {
+    do {
+      return try type.parse(arguments)
+    } catch {
+      throw DiagnosticError("usage", "\(type.configuration.commandName ?? ""): \(type.message(for: error))")
+    }
+  }
+}
