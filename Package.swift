@@ -35,7 +35,7 @@ let package = Package(
     .target(name: "CLLVM", linkerSettings: [.linkedLibrary("LLVM-\(llvm)")]),
     .target(name: "COpenBLAS", linkerSettings: [.linkedLibrary("openblas")]),
     .target(name: "CDustin"),
-    .target(name: "DustinSupport"),
+    .target(name: "DustinSupport", dependencies: ["CDustin"]),
     .target(name: "DustinText", dependencies: ["DustinSupport"]),
     .target(name: "DustinIR", dependencies: ["DustinSupport"]),
     .target(name: "DustinPasses", dependencies: ["DustinIR"]),

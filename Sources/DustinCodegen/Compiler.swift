@@ -2,19 +2,22 @@ import CDustin
 import DustinIR
 import DustinSupport
 
-/// From a planned module to code, program and weights in this process.
+/// From a planned module to code, program and weights.
 public struct Compiler {
   /// Everything that the runtime needs to run a model.
   public struct Output {
     public let plan: KernelPlan
-    public let code: NativeCode
+    public let code: CodeImage
     public var program: Program { plan.program }
   }
+
+  /// The LLVM that compiles: `14.0.6`.
+  public static var llvmVersion: String { LLVMSetup.version }
 
   /// Lowers and compiles a module in stage `planned`.
   public static func compile(_ module: Module, for target: CPUTarget) throws -> Output {
     let plan = try KernelPlan(lowering: module, for: target)
-    return Output(plan: plan, code: try NativeCode(plan))
+    return Output(plan: plan, code: try plan.codeImage())
   }
 }
 

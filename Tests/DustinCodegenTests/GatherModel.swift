@@ -27,7 +27,7 @@ final class GatherModel {
 
   let shape: Shape
   let program: Program
-  private let code: NativeCode
+  private let code: MappedCode
 
   /// Scratch and partial results start as NaNs: what a kernel reads before it writes shows.
   private static let garbage: UInt8 = 0xff
@@ -71,7 +71,7 @@ final class GatherModel {
     let module = try ModuleParser.parseVerified(SourceBuffer(name: "\(shape)", text: text))
     let output = try Compiler.compile(module, for: target)
     program = output.program
-    code = output.code
+    code = try MappedCode(output.code)
   }
 
   /// A sequence's memory of caches and values; `k` and `v` are what was appended, [position][head][dim].

@@ -50,8 +50,8 @@ final class ImportedModelTests: XCTestCase {
       return (tensor.element, tensor.bytes)
     }
     return try CompiledModel(
-      program: output.program, entry: output.code.entry, weights: UnsafeRawPointer(memory.base),
-      owners: [output.code, memory])
+      program: output.program, code: output.code, weights: UnsafeRawPointer(memory.base),
+      owners: [memory])
   }
 
   /// The largest difference of a logit behind the prompt; infinite when a number is not finite or one is missing.

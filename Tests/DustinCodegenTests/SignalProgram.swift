@@ -15,14 +15,15 @@ import DustinSupport
 final class SignalProgram {
   let module: Module
   let program: Program
-  private let output: Compiler.Output
+  private let code: MappedCode
   private let arena: AlignedBytes
   private var partials = AlignedBytes(64)
 
   init(_ text: String, _ name: String, target: CPUTarget) throws {
     module = try ModuleParser.parseVerified(SourceBuffer(name: name, text: text))
-    output = try Compiler.compile(module, for: target)
+    let output = try Compiler.compile(module, for: target)
     program = output.program
+    code = try MappedCode(output.code)
     arena = AlignedBytes(program.arenaBytes)
   }
 
@@ -146,7 +147,7 @@ final class SignalProgram {
         step.pointee.thread_scratch = scratch.base.assumingMemoryBound(to: UInt8.self)
         step.pointee.scratch_bytes = Int64(program.scratchBytesPerThread)
         nonisolated(unsafe) let step = step
-        let entry = output.code.entry
+        let entry = code.entry
         team.run { entry(step, Int64($0)) }
       }
     }

@@ -40,7 +40,7 @@ final class SignalShapeTests: XCTestCase {
         }
         """
       let module = try ModuleParser.parseVerified(SourceBuffer(name: "refused.dust", text: text))
-      XCTAssertThrowsError(try KernelPlan(lowering: module, for: .generic), text) { error in
+      XCTAssertThrowsError(try KernelPlan(lowering: module, for: .v3), text) { error in
         XCTAssertTrue("\(error)".contains(part), "\(error)\ndoes not say '\(part)'")
         let range = (error as? DiagnosticError)?.diagnostics.first?.range
         let line = range.map { $0.buffer.position(of: $0.start).line }
@@ -73,7 +73,7 @@ final class SignalShapeTests: XCTestCase {
             let buffer = SourceBuffer(name: "numbers", text: other.joined())
             guard let module = try? ModuleParser.parseVerified(buffer) else { continue }
             do {
-              let plan = try KernelPlan(lowering: module, for: .generic)
+              let plan = try KernelPlan(lowering: module, for: .v3)
               XCTAssertFalse(plan.text().isEmpty)
               lowered += 1
             } catch {

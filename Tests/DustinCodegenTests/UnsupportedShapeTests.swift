@@ -98,7 +98,7 @@ final class UnsupportedShapeTests: XCTestCase {
       let marked = Self.text(signature, body)
       let text = marked.replacingOccurrences(of: "!", with: "")
       let module = try ModuleParser.parseVerified(SourceBuffer(name: "refused.dust", text: text))
-      XCTAssertThrowsError(try KernelPlan(lowering: module, for: .generic), text) { error in
+      XCTAssertThrowsError(try KernelPlan(lowering: module, for: .v3), text) { error in
         XCTAssertTrue("\(error)".contains(part), "\(error)\ndoes not say '\(part)'")
         guard let place = marked.firstIndex(of: "!") else { return }
         let line = marked[..<place].filter { $0 == "\n" }.count + 1
@@ -122,14 +122,14 @@ final class UnsupportedShapeTests: XCTestCase {
       }
       // Nor does code generation rely on the verifier.
       let module = try ModuleParser.parse(buffer)
-      XCTAssertThrowsError(try KernelPlan(lowering: module, for: .generic)) {
+      XCTAssertThrowsError(try KernelPlan(lowering: module, for: .v3)) {
         XCTAssertTrue("\($0)".contains("\(place) is not a place in the arena"), "\($0)")
       }
     }
     // The largest place that a module may name: it verifies, and the program is refused as a whole.
     let far = "  %y = embed %ids, weight(@table) {at = [\((1 << 56) - 64)]} : f32[T, 64]\n  return"
     let module = try ModuleParser.parseVerified(SourceBuffer(name: "far.dust", text: Self.text(signature, far)))
-    XCTAssertThrowsError(try KernelPlan(lowering: module, for: .generic)) {
+    XCTAssertThrowsError(try KernelPlan(lowering: module, for: .v3)) {
       XCTAssertTrue("\($0)".contains("more memory than any machine has"), "\($0)")
     }
   }
@@ -156,7 +156,7 @@ final class UnsupportedShapeTests: XCTestCase {
       let text = tokens.joined()
       guard let module = try? ModuleParser.parseVerified(SourceBuffer(name: "fuzz", text: text)) else { continue }
       do {
-        let plan = try KernelPlan(lowering: module, for: round % 2 == 0 ? .generic : .avx512BF16)
+        let plan = try KernelPlan(lowering: module, for: round % 2 == 0 ? .v3 : .avx512BF16)
         XCTAssertFalse(plan.program.functions.isEmpty)
         lowered += 1
       } catch {

@@ -148,8 +148,8 @@ final class ModuleCommandTests: XCTestCase {
     XCTAssertTrue(all.errors.contains("plan-memory: arena-bytes.draft"), all.errors)
     let none = dustin(["opt", module, "-p", "draft-fast", "--pass-limit", "0"])
     XCTAssertEqual(none.output, String(decoding: try readFile(module), as: UTF8.self))
-    let plan = dustin(["opt", module, "-p", "draft-fast", "--emit", "plan", "--cpu", "generic"])
-    XCTAssertTrue(plan.output.hasPrefix("plan for generic\n"), plan.output)
+    let plan = dustin(["opt", module, "-p", "draft-fast", "--emit", "plan", "--cpu", "x86-64-v3"])
+    XCTAssertTrue(plan.output.hasPrefix("plan for x86-64-v3\n"), plan.output)
     XCTAssertTrue(dustin(["opt", module, "--emit", "plan"]).errors.contains("needs stage 'planned'"))
   }
 

@@ -40,7 +40,7 @@ final class SelfcheckTests: XCTestCase {
   }
 
   func testTheGenericPathGivesTheReferencesOutputs() throws {
-    let options = LoadOptions(target: .generic)
+    let options = LoadOptions(target: .v3)
     let check = try ExactCheck(
       model: target, directory: "\(root)/Tests/Reference", options: options, team: ThreadTeam(threads: 2))
     for name in ["short", "prose-512"] { XCTAssertTrue(try check.run(name).isRight, name) }
@@ -53,7 +53,7 @@ final class SelfcheckTests: XCTestCase {
     for fixture in fixtures {
       let path = "\(root)/Tests/Fixtures/\(fixture)"
       let reference = try WeightStore(file: path + "/reference.safetensors")
-      for cpu in [try CPUTarget.host(), .generic] {
+      for cpu in [try CPUTarget.host(), .v3] {
         var options = LoadOptions(target: cpu)
         options.numerics = .f32
         let model = try LoadedModel(path: path, role: .target, options: options)
@@ -89,7 +89,7 @@ final class SelfcheckTests: XCTestCase {
   func testSpeculativeDecodingIsLosslessInF32AndOnTheGenericPath() throws {
     let some = LosslessCheck.combinations(for: .half).filter { $0.gamma == 4 && $0.batch == 3 }
     try check(some, cpu: .host(), numerics: .f32)
-    try check(some, cpu: .generic, numerics: .fast)
+    try check(some, cpu: .v3, numerics: .fast)
   }
 
   /// The subset for 8k holds every pair of two factors' values.

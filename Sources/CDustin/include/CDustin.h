@@ -2,6 +2,8 @@
 #pragma once
 #include <stdint.h>
 
+#include "dustin_cpu.h"
+
 #define DUSTIN_ABI_VERSION 2
 
 // Keys lie in blocks of 16 positions, are read in groups of 64, and the softmax state is kept per chunk of 1024.

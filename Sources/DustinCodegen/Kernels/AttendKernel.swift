@@ -42,7 +42,7 @@ struct AttendKernel: Kernel, Hashable {
 
   func emit(_ k: KernelBuilder) {
     let e = k.e
-    let sizes = e.target.hasBF16Dot ? [6, 4, 2, 1] : [4, 2, 1]
+    let sizes = e.target.tile.attentionRows
     let tile = AttentionTile(dim: cache.dim, dot: dot, element: cache.element, scale: scale)
     let functions = sizes.map { ($0, tile.emit(e, rows: $0, name: "\(name)_tile\($0)")) }
     let merge = AttentionMerge(dim: cache.dim).emit(e, name: "\(name)_merge")

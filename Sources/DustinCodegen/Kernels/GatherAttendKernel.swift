@@ -70,7 +70,7 @@ struct GatherAttendKernel: Kernel, Hashable {
 
   func emit(_ k: KernelBuilder) {
     let e = k.e
-    let sizes = e.target.hasBF16Dot ? [6, 4, 2, 1] : [4, 2, 1]
+    let sizes = e.target.tile.attentionRows
     func tile(_ rows: Int, keys: Int) -> LLVMValue {
       self.tile(keys: keys).emit(e, rows: rows, name: "\(name)_tile\(rows)x\(keys)")
     }

@@ -135,7 +135,7 @@ struct Picker {
     _ e: Emitter, _ values: LLVMValue, where chosen: LLVMValue, to list: LLVMValue, _ count: LLVMValue
   ) -> LLVMValue {
     let bits = e.bits(chosen)
-    if e.target.hasBF16Dot {  // has AVX-512
+    if e.target.hasAVX512 {
       let packed = e.intrinsic(
         "llvm.x86.avx512.mask.compress", [values, LLVMConstNull(e.vector(e.i32, 16)), chosen],
         overload: [e.vector(e.i32, 16)])

@@ -35,7 +35,7 @@ struct ScoreKernel: Kernel, Hashable {
 
   func emit(_ k: KernelBuilder) {
     let e = k.e
-    let sizes = Array((1...(e.target.hasBF16Dot ? 6 : 4)).reversed())
+    let sizes = Array((1...e.target.tile.rows).reversed())
     let functions = sizes.map { ($0, emitTile(e, rows: $0)) }
     let groups = shape.groups
     let pitch = AttentionState.chunks(k)

@@ -1,14 +1,10 @@
-import CLLVM
 import DustinSupport
 
 /// The instruction set that kernels are emitted for. Kernels are chosen by feature, never by CPU name.
 public struct CPUTarget: Hashable, Sendable, CustomStringConvertible {
-  /// `avx512-bf16`, `generic`, …; what `--cpu` and the diagnostics call it.
-  public let name: String
-  let llvmCPU: String
+  public let level: CPULevel
+  let llvmCPU = "x86-64"
   let features: String
-  /// Has `vdpbf16ps` on 512-bit registers.
-  let hasBF16Dot: Bool
   /// Vectors of 16 floats that one register tile may keep as accumulators beside its operands.
   let tile: Tile
 
@@ -16,36 +12,58 @@ public struct CPUTarget: Hashable, Sendable, CustomStringConvertible {
   struct Tile: Hashable, Sendable {
     let rows: Int
     let vectors: Int
+    /// Rows of an attention tile, largest first; sums of different ones make every smaller number.
+    let attentionRows: [Int]
   }
 
+  /// Has `vdpbf16ps` on 512-bit registers.
+  var hasBF16Dot: Bool { level == .avx512BF16 }
+  /// Has 512-bit registers and masks.
+  var hasAVX512: Bool { level == .avx512BF16 || level == .v4 }
+  /// Multiplies and adds with one rounding.
+  var hasFMA: Bool { level != .v2 }
+
+  /// What `--cpu` and the diagnostics call it.
+  public var name: String { level.rawValue }
   public var description: String { name }
 
-  /// AVX-512 with BF16 dot products.
-  public static let avx512BF16 = CPUTarget(
-    name: "avx512-bf16", llvmCPU: "x86-64",
-    features: "+avx512f,+avx512bw,+avx512dq,+avx512vl,+avx512cd,+avx512bf16,+avx2,+fma,+bmi,+bmi2,+f16c,+popcnt,+lzcnt",
-    hasBF16Dot: true, tile: Tile(rows: 6, vectors: 4))
-
-  /// AVX2 and FMA; no dot products of bf16.
-  public static let generic = CPUTarget(
-    name: "generic", llvmCPU: "x86-64", features: "+avx2,+fma,+bmi,+bmi2,+f16c,+popcnt,+lzcnt", hasBF16Dot: false,
-    tile: Tile(rows: 4, vectors: 1))
-
-  public static let all = [avx512BF16, generic]
-
-  /// The best target that this machine runs.
-  public static func host() throws -> CPUTarget {
-    guard let text = LLVMGetHostCPUFeatures() else { throw unsupported("unknown features") }
-    defer { LLVMDisposeMessage(text) }
-    let features = Set(String(cString: text).split(separator: ",").map(String.init))
-    func has(_ target: CPUTarget) -> Bool {
-      target.features.split(separator: ",").allSatisfy { features.contains(String($0)) }
+  public init(_ level: CPULevel) {
+    self.level = level
+    let v2 = "+sse3,+ssse3,+sse4.1,+sse4.2,+popcnt"
+    let v3 = "+avx2,+fma,+bmi,+bmi2,+f16c,+popcnt,+lzcnt"
+    let v4 = "+avx512f,+avx512bw,+avx512dq,+avx512vl,+avx512cd,"
+    switch level {
+    case .avx512BF16:
+      features = v4 + "+avx512bf16," + v3
+      tile = Tile(rows: 6, vectors: 4, attentionRows: [6, 4, 2, 1])
+    case .v4:
+      features = v4 + v3
+      tile = Tile(rows: 5, vectors: 4, attentionRows: [5, 4, 2, 1])
+    case .v3:
+      features = v3
+      tile = Tile(rows: 4, vectors: 1, attentionRows: [4, 2, 1])
+    case .v2:
+      features = v2
+      tile = Tile(rows: 2, vectors: 1, attentionRows: [2, 1])
     }
-    if let best = all.first(where: has) { return best }
-    throw unsupported("neither AVX-512 BF16 nor AVX2 with FMA")
   }
 
-  private static func unsupported(_ what: String) -> DiagnosticError {
-    DiagnosticError("unsupported-cpu", "this CPU has \(what); compiled code needs x86-64 with AVX2 and FMA")
+  public static let avx512BF16 = CPUTarget(.avx512BF16)
+  public static let v4 = CPUTarget(.v4)
+  public static let v3 = CPUTarget(.v3)
+  public static let v2 = CPUTarget(.v2)
+
+  /// Best first.
+  public static let all = CPULevel.allCases.map { CPUTarget($0) }
+
+  /// The best target that this machine runs.
+  ///
+  /// - Throws: `DiagnosticError` with id `unsupported-cpu` if there is none.
+  public static func host() throws -> CPUTarget {
+    guard let level = CPULevel.host else {
+      throw DiagnosticError(
+        "unsupported-cpu", "compiled code needs at least \(CPULevel.v2) (SSE4.2), which this CPU does not have")
+    }
+    return CPUTarget(level)
   }
 }

@@ -29,7 +29,10 @@ final class Emitter {
     void = LLVMVoidTypeInContext(context)
     pointer = LLVMPointerType(i8, 0)
   }
-  deinit { LLVMDisposeBuilder(builder) }
+  deinit {
+    LLVMDisposeBuilder(builder)
+    LLVMDisposeModule(module)
+  }
 
   // MARK: types and constants
 
@@ -88,9 +91,9 @@ final class Emitter {
   func fsub(_ a: LLVMValue, _ b: LLVMValue) -> LLVMValue { LLVMBuildFSub(builder, a, b, "") }
   func fmul(_ a: LLVMValue, _ b: LLVMValue) -> LLVMValue { LLVMBuildFMul(builder, a, b, "") }
   func fdiv(_ a: LLVMValue, _ b: LLVMValue) -> LLVMValue { LLVMBuildFDiv(builder, a, b, "") }
-  /// a * b + c, rounded once.
+  /// a * b + c, rounded once; twice on a target without such an instruction.
   func fma(_ a: LLVMValue, _ b: LLVMValue, _ c: LLVMValue) -> LLVMValue {
-    intrinsic("llvm.fma", [a, b, c], overload: [LLVMTypeOf(a)])
+    target.hasFMA ? intrinsic("llvm.fma", [a, b, c], overload: [LLVMTypeOf(a)]) : fadd(fmul(a, b), c)
   }
   /// a > b ? a : b; no NaNs come here.
   func fmax(_ a: LLVMValue, _ b: LLVMValue) -> LLVMValue {
@@ -177,7 +180,7 @@ final class Emitter {
     let callee: LLVMValue = LLVMAddFunction(module, name, functionType(parameters))
     if !exported { LLVMSetLinkage(callee, LLVMInternalLinkage) }
     var attributes = [("target-features", target.features), ("target-cpu", target.llvmCPU)]
-    if target.hasBF16Dot { attributes += [("prefer-vector-width", "512"), ("min-legal-vector-width", "512")] }
+    if target.hasAVX512 { attributes += [("prefer-vector-width", "512"), ("min-legal-vector-width", "512")] }
     for (key, value) in attributes {
       let attribute = LLVMCreateStringAttribute(context, key, UInt32(key.utf8.count), value, UInt32(value.utf8.count))
       LLVMAddAttributeAtIndex(callee, UInt32(bitPattern: -1), attribute)

@@ -40,7 +40,7 @@ public struct LimitsProgram {
     plan.program.weightBytes = blocks * ReadKernel.blockBytes
     plan.program.scratchBytesPerThread = 64
     plan.program.kernelCount = plan.kernels.count
-    output = Compiler.Output(plan: plan, code: try NativeCode(plan))
+    output = Compiler.Output(plan: plan, code: try plan.codeImage())
     self.operations = operations
   }
 }

@@ -42,8 +42,8 @@ struct OptCommand: ParsableCommand {
   var exact = false
   @Option(help: "What to print: tensor (the module) or plan (kernels, calls and buffers).")
   var emit = Emission.tensor
-  @Option(help: "CPU path of --emit=plan: auto, avx512-bf16 or generic.")
-  var cpu = CPUChoice.auto
+  @Option(help: "CPU path of --emit=plan: \(CPUChoice.list).")
+  var cpu = CPUChoice.native
   @Option(
     help: "Writes what repeats a failure into a file: the module before the failing pass and the rest of the pipeline.")
   var reproducer: String?
@@ -99,30 +99,5 @@ struct OptCommand: ParsableCommand {
         "exact", "--exact: '\(pass)' made @\(function.name) approximate: it no longer computes the dense distribution")
     }
     if !found.isEmpty { throw DiagnosticError(found) }
-  }
-}
-
-/// `--cpu`.
-enum CPUChoice: String, ExpressibleByArgument, CaseIterable, Sendable {
-  case auto
-  case avx512BF16 = "avx512-bf16"
-  case generic
-
-  /// Throws when this machine cannot run the path.
-  func target() throws -> CPUTarget {
-    switch self {
-    case .auto: try .host()
-    case .generic: .generic
-    case .avx512BF16: .avx512BF16
-    }
-  }
-
-  /// The path, if this machine can run its code.
-  func runnableTarget() throws -> CPUTarget {
-    let host = try CPUTarget.host()
-    if self == .avx512BF16, host != .avx512BF16 {
-      throw DiagnosticError("unsupported-cpu", "this CPU cannot run the path 'avx512-bf16'; its best is '\(host)'")
-    }
-    return try target()
   }
 }

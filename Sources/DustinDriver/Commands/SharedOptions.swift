@@ -25,8 +25,8 @@ struct MachineOptions: ParsableArguments {
   @Option(
     help: "fast: bf16 weights, cache and dot inputs, f32 sums. f32: weights as in the file, all else in f32.")
   var numerics = NumericsChoice.fast
-  @Option(help: "CPU path: auto, avx512-bf16 or generic (AVX2).")
-  var cpu = CPUChoice.auto
+  @Option(help: "CPU path: \(CPUChoice.list).")
+  var cpu = CPUChoice.native
   @Option(name: .shortAndLong, parsing: .unconditional, help: .of(.threads)) var threads: Int?
   @Flag(help: .hidden)
   var verifyEach = false

@@ -4,12 +4,12 @@ import DustinRunner
 
 /// What `dustin version` prints.
 func versionText() -> String {
-  let cpu = (try? CPUTarget.host().name) ?? "none (this CPU lacks AVX2 or FMA)"
+  let cpu = (try? CPUTarget.host().name) ?? "none (this CPU lacks SSE4.2)"
   return "dustin 0.1\nLLVM \(llvmVersion())\nCPU path \(cpu)"
 }
 
 /// The LLVM that the tool is linked with: `14.0.6`.
-func llvmVersion() -> String { NativeCode.llvmVersion }
+func llvmVersion() -> String { Compiler.llvmVersion }
 
 struct VersionCommand: ParsableCommand {
   static let configuration = CommandConfiguration(

@@ -44,8 +44,8 @@ struct QueryModel {
     }
     store.release()
     compiled = try CompiledModel(
-      program: output.program, entry: output.code.entry, weights: UnsafeRawPointer(weights.base),
-      owners: [output.code, weights])
+      program: output.program, code: output.code, weights: UnsafeRawPointer(weights.base),
+      owners: [weights])
     let ports = output.program.function("verify")?.arguments ?? []
     layers = try found.map { layer in
       guard case .cache(let region)? = ports.first(where: { $0.name == layer.cache })?.place else {

@@ -46,8 +46,8 @@ public final class LoadedModel: @unchecked Sendable {
     }
     store.release()
     compiled = try CompiledModel(
-      program: output.program, entry: output.code.entry, weights: UnsafeRawPointer(weights.base),
-      owners: [output.code, weights])
+      program: output.program, code: output.code, weights: UnsafeRawPointer(weights.base),
+      owners: [weights])
   }
 }
 

@@ -83,8 +83,8 @@ final class GeneratedAttention {
       }
     }
     compiled = try CompiledModel(
-      program: program, entry: output.code.entry, weights: UnsafeRawPointer(weights.base),
-      owners: [output.code, weights])
+      program: program, code: output.code, weights: UnsafeRawPointer(weights.base),
+      owners: [weights])
   }
 
   private static let vocabulary = 512

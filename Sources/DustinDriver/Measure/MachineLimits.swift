@@ -50,8 +50,8 @@ struct MachineLimits {
       memory.base.storeBytes(of: 1, toByteOffset: offset, as: UInt8.self)
     }
     let model = try CompiledModel(
-      program: limits.output.program, entry: limits.output.code.entry, weights: UnsafeRawPointer(memory.base),
-      owners: [limits.output.code, memory])
+      program: limits.output.program, code: limits.output.code, weights: UnsafeRawPointer(memory.base),
+      owners: [memory])
     let bytes = Double(limits.output.program.weightBytes)
     rates = try Set([1, threads]).sorted().map { count in
       let engine = try Engine(model: model, team: try ThreadTeam(threads: count))

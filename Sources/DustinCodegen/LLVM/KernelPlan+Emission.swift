@@ -2,105 +2,9 @@ import CDustin
 import CLLVM
 import DustinSupport
 
-/// Machine code of a plan, made in this process; lives as long as the object.
-public final class NativeCode: @unchecked Sendable {
-  // Written once in init, released in deinit; the code itself is read-only memory.
-  private let jit: LLVMOrcLLJITRef
-  public let entry: dustin_entry
-
-  /// Emits, optimises and loads the code of a plan.
-  public init(_ plan: KernelPlan) throws {
-    LLVMSetup.once
-    let threadSafe = LLVMOrcCreateNewThreadSafeContext()
-    defer { LLVMOrcDisposeThreadSafeContext(threadSafe) }
-    guard let context = LLVMOrcThreadSafeContextGetContext(threadSafe) else { throw llvmError("no LLVM context") }
-    let emitter = try plan.emitModule(in: context)
-    let machine = try LLVMSetup.machine(for: plan.target)
-    defer { LLVMDisposeTargetMachine(machine) }
-    try LLVMSetup.optimise(emitter.module, machine)
-
-    let codeMachine = try LLVMSetup.machine(for: plan.target)
-    let builder = LLVMOrcCreateLLJITBuilder()  // consumed by LLVMOrcCreateLLJIT, as is the machine
-    let jitMachine = LLVMOrcJITTargetMachineBuilderCreateFromTargetMachine(codeMachine)
-    LLVMOrcLLJITBuilderSetJITTargetMachineBuilder(builder, jitMachine)
-    var jit: LLVMOrcLLJITRef?
-    try LLVMSetup.check(LLVMOrcCreateLLJIT(&jit, builder))
-    guard let jit else { throw llvmError("no JIT") }
-    let module = LLVMOrcCreateNewThreadSafeModule(emitter.module, threadSafe)
-    do {
-      try LLVMSetup.check(LLVMOrcLLJITAddLLVMIRModule(jit, LLVMOrcLLJITGetMainJITDylib(jit), module))
-      var address: LLVMOrcExecutorAddress = 0
-      try LLVMSetup.check(LLVMOrcLLJITLookup(jit, &address, "dustin_entry"))
-      guard let pointer = UnsafeRawPointer(bitPattern: UInt(address)) else { throw llvmError("no entry") }
-      entry = unsafeBitCast(pointer, to: dustin_entry.self)
-    } catch {
-      LLVMConsumeError(LLVMOrcDisposeLLJIT(jit))
-      throw error
-    }
-    self.jit = jit
-  }
-
-  deinit { LLVMConsumeError(LLVMOrcDisposeLLJIT(jit)) }
-}
-
-func llvmError(_ message: String) -> DiagnosticError { DiagnosticError("llvm", "LLVM: \(message)") }
-
-/// The calls into LLVM that are not about building code.
-enum LLVMSetup {
-  /// Registers the native back end, once per process.
-  static let once: Void = {
-    LLVMInitializeX86TargetInfo()
-    LLVMInitializeX86Target()
-    LLVMInitializeX86TargetMC()
-    LLVMInitializeX86AsmPrinter()
-    LLVMInitializeX86AsmParser()
-  }()
-
-  /// A property, so that the compiler does not take one of the versions for dead code.
-  private static var major: Int32 { LLVM_VERSION_MAJOR }
-
-  static func check(_ error: LLVMErrorRef?) throws {
-    guard let error else { return }
-    let message = LLVMGetErrorMessage(error)
-    defer { LLVMDisposeErrorMessage(message) }
-    throw llvmError(message.map { String(cString: $0) } ?? "unknown error")
-  }
-
-  static func machine(for target: CPUTarget) throws -> LLVMTargetMachineRef {
-    once
-    let triple = LLVMGetDefaultTargetTriple()
-    defer { LLVMDisposeMessage(triple) }
-    var llvmTarget: LLVMTargetRef?
-    var message: UnsafeMutablePointer<CChar>?
-    guard LLVMGetTargetFromTriple(triple, &llvmTarget, &message) == 0, let llvmTarget else {
-      defer { LLVMDisposeMessage(message) }
-      throw llvmError(message.map { String(cString: $0) } ?? "no target for this machine")
-    }
-    guard
-      let machine = LLVMCreateTargetMachine(
-        llvmTarget, triple, target.llvmCPU, target.features, LLVMCodeGenLevelDefault, LLVMRelocPIC, LLVMCodeModelDefault
-      )
-    else { throw llvmError("no target machine for \(target)") }
-    return machine
-  }
-
-  /// The kernels are tiled by hand; what is left to do is to fold addresses and hoist constants.
-  static func optimise(_ module: LLVMModuleRef, _ machine: LLVMTargetMachineRef) throws {
-    let options = LLVMCreatePassBuilderOptions()
-    defer { LLVMDisposePassBuilderOptions(options) }
-    LLVMPassBuilderOptionsSetLoopUnrolling(options, 0)
-    LLVMPassBuilderOptionsSetLoopVectorization(options, 0)
-    LLVMPassBuilderOptionsSetSLPVectorization(options, 0)
-    // From 18 on, a lone instcombine aborts the process when one round leaves something to do.
-    let combine = major >= 18 ? "instcombine<no-verify-fixpoint>" : "instcombine"
-    try check(
-      LLVMRunPasses(module, "function(early-cse,\(combine),simplifycfg,loop-mssa(licm),early-cse)", machine, options))
-  }
-}
-
 extension KernelPlan {
   /// One LLVM module with a function per kernel and the entry that walks a call table.
-  func emitModule(in context: LLVMContextRef) throws -> Emitter {
+  func emitModule(in context: LLVMContextRef, entry: String) throws -> Emitter {
     let e = Emitter(context: context, name: "dustin", target: target)
     let parameters: [LLVMType] = [e.pointer, e.pointer, e.i64]
     let functions = kernels.map { kernel in
@@ -109,7 +13,7 @@ extension KernelPlan {
       }
     }
     let barrier = emitBarrier(e)
-    e.define("dustin_entry", [e.pointer, e.i64], exported: true) { p in
+    e.define(entry, [e.pointer, e.i64], exported: true) { p in
       emitTableWalk(e, step: p[0], thread: p[1]) { number, arguments in
         let done = e.block("called")
         let missing = e.block("missing")
@@ -130,8 +34,7 @@ extension KernelPlan {
     }
     var message: UnsafeMutablePointer<CChar>?
     if LLVMVerifyModule(e.module, LLVMReturnStatusAction, &message) != 0 {
-      defer { LLVMDisposeMessage(message) }
-      throw llvmError("malformed code: \(message.map { String(cString: $0) } ?? "")")
+      throw llvmError("malformed code: \(LLVMSetup.text(message) ?? "")")
     }
     return e
   }
