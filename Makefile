@@ -24,7 +24,7 @@ packages:
 	@.ci/packages
 
 format:
-	swift format -i -r Package.swift Sources Tests
+	swift format -i -r Package.swift Sources Tests examples
 
 format-check:
-	swift format lint --strict -r Package.swift Sources Tests
+	swift format lint --strict -r Package.swift Sources Tests examples

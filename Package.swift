@@ -25,6 +25,7 @@ let package = Package(
   products: [
     .executable(name: "dustin", targets: ["dustin"]),
     .library(name: "DustinIR", targets: ["DustinIR"]),
+    .library(name: "DustinPasses", targets: ["DustinPasses"]),
     .library(name: "DustinDriver", targets: ["DustinDriver"]),
     .library(name: "DustinTesting", targets: ["DustinTesting"]),
   ],

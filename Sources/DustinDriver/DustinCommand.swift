@@ -1,4 +1,6 @@
 import ArgumentParser
+import DustinIR
+import DustinPasses
 import DustinRunner
 import DustinSupport
 
@@ -24,13 +26,20 @@ public struct DustinCommand: ParsableCommand {
 
 /// Runs the tool with arguments (without the program's name) and returns its exit code: 0, 1 after an error, 64 for
 /// arguments that it does not understand, 130 after Ctrl-C, 141 when the reader of standard output went away.
-public func runDustin(_ arguments: [String], console: Console = .standard) -> Int32 {
+///
+/// - Parameter extend: adds the tool's own passes to the built-in ones.
+public func runDustin(
+  _ arguments: [String], console: Console = .standard, extend: (inout PassRegistry) throws -> Void = { _ in }
+) -> Int32 {
   interruption.reset()
   return Console.$current.withValue(console) {
     do {
       var command = try DustinCommand.parseAsRoot(arguments)
       do {
-        try command.run()
+        var passes = PassRegistry.standard
+        try extend(&passes)
+        if let command = command as? any PluginCommand { passes = try command.extended(passes) }
+        try PassRegistry.$tool.withValue(passes) { try command.run() }
         return 0
       } catch let error as DiagnosticError {
         console.writeError(error.description + "\n")

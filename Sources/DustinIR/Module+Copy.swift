@@ -62,6 +62,15 @@ extension Module {
     return copy
   }
 
+  /// Takes everything over from another module, which must not be used afterwards.
+  public func replaceContents(with other: Module) {
+    stage = other.stage
+    attributes = other.attributes
+    dims = other.dims
+    globals = other.globals
+    functions = other.functions
+  }
+
   /// The declarations that `types` need and `target` lacks, in the order of this module.
   fileprivate func missingDims(of types: [TensorType], in target: Module) throws -> [DimDeclaration] {
     var wanted: Set<String> = []

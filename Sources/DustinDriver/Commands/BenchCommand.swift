@@ -33,6 +33,7 @@ struct BenchCommand: ParsableCommand {
   @Option(parsing: .unconditional, help: "Runs of every measurement; the longest prompts are read once.")
   var runs = 5
   @OptionGroup var presets: PresetOptions
+  @OptionGroup var plugins: PluginOptions
   @OptionGroup var rounds: RoundBenchOptions
   @OptionGroup var layer: LayerBenchOptions
   @Flag(help: "Prints one JSON object instead of tables.")

@@ -19,6 +19,7 @@ struct EvalCommand: ParsableCommand {
   enum Task: String, ExpressibleByArgument, CaseIterable { case retrieval, perplexity, arr, drift }
 
   @OptionGroup var models: ModelOptions
+  @OptionGroup var plugins: PluginOptions
 
   @Option(
     parsing: .unconditionalSingleValue,

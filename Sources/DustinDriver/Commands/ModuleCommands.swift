@@ -12,7 +12,8 @@ public enum ModuleCommands {
   public static func opt(
     _ arguments: [String], _ input: SourceBuffer, ops: OpRegistry = .standard, passes: PassRegistry = .standard
   ) throws -> String {
-    try parse(OptCommand.self, arguments).rewrite({ input }, ops: ops, passes: passes)
+    let command = try parse(OptCommand.self, arguments)
+    return try command.rewrite({ input }, ops: ops, passes: command.extended(passes))
   }
 
   /// `dustin check`: nothing, or every error of the text.

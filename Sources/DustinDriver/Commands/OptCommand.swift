@@ -32,6 +32,8 @@ struct OptCommand: ParsableCommand {
   var file = "-"
   @Option(name: [.customShort("p"), .long], help: "The passes to run.")
   var passes: String?
+  @OptionGroup(title: "Passes from outside")
+  var plugins: PluginOptions
   @OptionGroup(title: "A whole compilation")
   var compilation: CompilationOptions
   @OptionGroup(title: "Looking at passes")
@@ -58,13 +60,14 @@ struct OptCommand: ParsableCommand {
   }
 
   func run() throws {
-    try writeResult(rewrite({ try readSource(file) }, ops: .standard, passes: .standard), to: output)
+    try writeResult(rewrite({ try readSource(file) }, ops: .standard, passes: .tool), to: output)
   }
 
   /// What the command prints, over the given ops and passes.
   func rewrite(_ read: () throws -> SourceBuffer, ops: OpRegistry, passes registry: PassRegistry) throws -> String {
     // The pipeline first: a typing error should not wait for a file to be read.
-    let pipeline = try PassPipeline.parse(passes ?? "", registry: registry, source: "-p")
+    var pipeline = try PassPipeline.parse(passes ?? "", registry: registry, source: "-p")
+    pipeline.passes += plugins.unnamed
     let watchers = try dumps.watchers(registry)
     let module = try compilation.module() ?? ModuleParser.parseVerified(read(), registry: ops)
 

@@ -9,12 +9,14 @@ struct PassesCommand: ParsableCommand {
 
   @Argument(help: "The pass to explain.")
   var name: String?
+  @OptionGroup var plugins: PluginOptions
 
   func run() throws {
-    let registry = PassRegistry.standard
+    let registry = PassRegistry.tool
     guard let name else { return try Console.current.write(nameTable(registry.passes.map { ($0.name, $0.summary) })) }
     guard let pass = registry.make(name) else { throw unknownName("unknown-pass", "pass", name, registry.names) }
     var lines = [pass.name, "  \(pass.summary)"]
+    if let origin = registry.origins[name] { lines.append("  from \(origin)") }
     if !pass.options.isEmpty { lines += ["", "options"] }
     for option in pass.options {
       let value = option.text.isEmpty ? "" : " (default \(option.text))"
@@ -30,9 +32,10 @@ struct PipelinesCommand: ParsableCommand {
 
   @Argument(help: "The pipeline to print.")
   var name: String?
+  @OptionGroup var plugins: PluginOptions
 
   func run() throws {
-    let registry = PassRegistry.standard
+    let registry = PassRegistry.tool
     if let name {
       guard let pipeline = registry.pipeline(name) else {
         throw unknownName("unknown-pipeline", "pipeline", name, registry.pipelines.map(\.name))

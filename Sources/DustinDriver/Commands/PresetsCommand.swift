@@ -10,18 +10,17 @@ struct PresetsCommand: ParsableCommand {
 
   @Argument(help: "The preset to explain, with options or without: 'dustin{budget=128}'.")
   var name: String?
+  @OptionGroup var plugins: PluginOptions
 
   func run() throws {
-    let presets = PassRegistry.presets.map { $0() }
+    let presets = PassRegistry.tool.presets
     guard let name else { return try Console.current.write(nameTable(presets.map { ($0.name, $0.summary) })) }
-    var registry = PassRegistry()
-    for make in PassRegistry.presets { registry.register(make()) }
     let word = String(name.prefix { $0 != "{" })
     guard let plain = presets.first(where: { $0.name == word }) else {
       throw unknownName("unknown-preset", "preset", word, presets.map(\.name))
     }
     // Without options it need not be complete: some must come from sparsity.json.
-    let preset = word == name ? plain : try chosen(name, registry) ?? plain
+    let preset = word == name ? plain : try chosen(name) ?? plain
     var lines = [preset.name, "  \(preset.summary)", "  \(preset.source)"]
     if !preset.options.isEmpty { lines += ["", "options"] }
     for option in preset.options {
@@ -38,8 +37,8 @@ struct PresetsCommand: ParsableCommand {
     try Console.current.write(lines.joined(separator: "\n") + "\n")
   }
 
-  private func chosen(_ text: String, _ registry: PassRegistry) throws -> (any Preset)? {
-    let passes = try PassPipeline.parse(text, registry: registry, source: "<preset>").passes
+  private func chosen(_ text: String) throws -> (any Preset)? {
+    let passes = try PassPipeline.parse(text, registry: .tool, source: "<preset>").passes
     guard passes.count == 1 else {
       throw DiagnosticError("preset", "'dustin presets' explains one preset at a time, not \(passes.count)")
     }

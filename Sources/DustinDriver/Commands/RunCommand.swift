@@ -13,6 +13,7 @@ struct RunCommand: ParsableCommand {
 
   @OptionGroup var models: ModelOptions
   @OptionGroup var presets: PresetOptions
+  @OptionGroup var plugins: PluginOptions
   @Flag(help: .of(.exact)) var exact = false
 
   @Option(name: [.customShort("p"), .long], parsing: .unconditional, help: .of(.prompt)) var prompt: String?

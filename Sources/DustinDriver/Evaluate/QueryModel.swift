@@ -29,7 +29,7 @@ struct QueryModel {
     var manager = PassManager()
     manager.verifyEach = options.verifyEach
     func run(_ text: String) throws {
-      try manager.run(PassPipeline.parse(text, registry: .standard, source: "<pipeline>"), on: module)
+      try manager.run(PassPipeline.parse(text, registry: options.passes, source: "<pipeline>"), on: module)
     }
     try run("target,numerics{mode=\(options.numerics.rawValue)}")
     try Self.addQueries(to: module)

@@ -18,6 +18,6 @@ extension LoadOptions {
       preset.map { "\(role.rawValue),numerics{mode=\(numerics.rawValue)},\($0),choose-kv-layout,kernels" }
       ?? "\(role.rawValue)-\(numerics.rawValue)"
     return PreparedPipeline(
-      pipeline: try PassPipeline.parse(text, registry: .standard, source: "<pipeline>"), manager: manager)
+      pipeline: try PassPipeline.parse(text, registry: passes, source: "<pipeline>"), manager: manager)
   }
 }

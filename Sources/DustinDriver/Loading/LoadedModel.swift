@@ -1,6 +1,7 @@
 import DustinCodegen
 import DustinIR
 import DustinModels
+import DustinPasses
 import DustinRuntime
 import DustinSupport
 import DustinText
@@ -76,8 +77,13 @@ public struct LoadOptions: Sendable {
   public var maxRows = 512
   /// A preset's text: verification is made sparse by it; nil: dense.
   public var preset: String?
+  /// What pipelines may name; those of the command that runs, else the built-in ones.
+  public var passes: PassRegistry
   /// Verify the module after every pass.
   public var verifyEach = false
 
-  public init(target: CPUTarget) { self.target = target }
+  public init(target: CPUTarget) {
+    self.target = target
+    passes = .tool
+  }
 }

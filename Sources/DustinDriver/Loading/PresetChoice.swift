@@ -31,7 +31,9 @@ struct PresetChoice: Sendable {
   init(_ text: String, file: SparsityFile?, fileNote: String? = nil, hasDraft: Bool) throws {
     let namesHistory = text.contains("history=") && !text.contains("m=")
     var registry = PassRegistry()
-    for make in PassRegistry.presets {
+    let known = PassRegistry.tool
+    for name in known.presets.map(\.name) {
+      guard let make = known.maker(name) else { continue }
       registry.register(Self.filled(make(), file, hasDraft: hasDraft, namesHistory: namesHistory))
     }
     let buffer = SourceBuffer(name: "--preset", text: text)
@@ -74,8 +76,9 @@ struct PresetChoice: Sendable {
 
   /// A preset with the file's options, before the user's own are read.
   private static func filled(
-    _ preset: any Preset, _ file: SparsityFile?, hasDraft: Bool, namesHistory: Bool
-  ) -> any Preset {
+    _ pass: any Pass, _ file: SparsityFile?, hasDraft: Bool, namesHistory: Bool
+  ) -> any Pass {
+    guard let preset = pass as? any Preset else { return pass }
     file?.fill(preset)
     // The file's share was measured with its own history.
     if namesHistory, let dustin = preset as? DustinPreset { dustin.m = nil }

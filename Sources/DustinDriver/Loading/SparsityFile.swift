@@ -49,7 +49,7 @@ struct SparsityFile: Sendable {
     self.draft = draft
     options = try entries.map { key, value in
       guard let text = value.stringValue else { throw wrong("the option \"\(key)\" must be a text", value) }
-      let known = PassRegistry.presets.map { $0() }.compactMap { preset in
+      let known = PassRegistry.tool.presets.compactMap { preset in
         preset.options.first { $0.name == key && preset.calibratedOptions.contains(key) }
       }
       guard !known.isEmpty else { throw wrong("no preset takes an option \"\(key)\" from a calibration", value) }
@@ -60,7 +60,7 @@ struct SparsityFile: Sendable {
       return (key, text)
     }
     why = root["why"]?.arrayValue?.compactMap(\.stringValue) ?? []
-    for preset in PassRegistry.presets.map({ $0() }) {
+    for preset in PassRegistry.tool.presets {
       let usual = preset.validate()
       fill(preset)
       if let problem = preset.validate(), problem != usual { throw wrong(problem, root["options"]) }

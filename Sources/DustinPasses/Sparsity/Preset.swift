@@ -16,6 +16,10 @@ public protocol Preset: Pass {
   var calibratedOptions: [String] { get }
   /// The passes for a model: of the target (it has `@verify`) or of the draft. Empty: the model stays as it is.
   func pipeline(for role: PresetRole) -> String
+  /// What `pipeline` may name: the sparsity passes, and those that the preset brings itself:
+  ///
+  ///     var parts: PassRegistry { PassRegistry.sparsity.with([MyQuotas.init]) }
+  var parts: PassRegistry { get }
 }
 
 public enum PresetRole: String, Sendable, CaseIterable { case target, draft }
@@ -24,6 +28,7 @@ extension Preset {
   public var deviations: [String] { [] }
   public var needsDraft: Bool { false }
   public var calibratedOptions: [String] { [] }
+  public var parts: PassRegistry { .sparsity }
 
   public func validate() -> String? { PassPipeline.problem(of: self) }
 
@@ -38,7 +43,7 @@ extension Preset {
       throw DiagnosticError("preset-already", "\(name): the module already is as the preset '\(other)' makes it")
     }
     let text = pipeline(for: role)
-    for pass in try PassPipeline.parse(text, registry: .sparsity, source: "<preset \(name)>").passes {
+    for pass in try PassPipeline.parse(text, registry: parts, source: "<preset \(name)>").passes {
       try pass.run(on: module, context: context)
     }
     module.attributes["preset"] = .string(PassPipeline.text(of: self))
@@ -48,7 +53,7 @@ extension Preset {
 
 extension PassRegistry {
   /// The passes that presets are made of.
-  static let sparsity: PassRegistry = {
+  public static let sparsity: PassRegistry = {
     var registry = PassRegistry()
     registry.register(LookAhead())
     registry.register(SparsifyDraft())
@@ -57,19 +62,31 @@ extension PassRegistry {
     registry.register(Policies())
     return registry
   }()
+
+  /// This registry and some passes more; a name that is taken stays as it was.
+  public func with(_ makers: [@Sendable () -> any Pass]) -> PassRegistry {
+    var registry = self
+    for make in makers { registry.register(make()) }
+    return registry
+  }
+
+  /// One new preset of every kind, in the order of registration.
+  public var presets: [any Preset] { passes.compactMap { $0 as? any Preset } }
 }
 
-/// The text of a pass with the options that are given.
-func passText(_ name: String, _ options: [(String, (any PassOptionValue)?)]) -> String {
+/// The text of a pass with the options that are given: `passText("policy", [("refresh", 2), ("dense-every", nil)])` is
+/// `policy{refresh=2}`.
+public func passText(_ name: String, _ options: [(String, (any PassOptionValue)?)]) -> String {
   PassPipeline.text(of: name, options.compactMap { key, value in value.map { (key, $0.optionText) } })
 }
 
 extension PassPipeline {
-  /// Why a preset's passes do not fit its options; nil when they do.
-  static func problem(of preset: some Preset) -> String? {
+  /// Why a preset's passes do not fit its options; nil when they do. What a preset without a `validate` of its own says.
+  public static func problem(of preset: some Preset) -> String? {
     for role in PresetRole.allCases {
       do {
-        _ = try PassPipeline.parse(preset.pipeline(for: role), registry: .sparsity, source: "<preset \(preset.name)>")
+        _ = try PassPipeline.parse(
+          preset.pipeline(for: role), registry: preset.parts, source: "<preset \(preset.name)>")
       } catch let error as DiagnosticError {
         return "\(preset.name): \(error.diagnostics.first?.message ?? "the options do not fit together")"
       } catch {

@@ -1,0 +1,87 @@
+import ArgumentParser
+import DustinIR
+import DustinPasses
+import DustinRunner
+import DustinSupport
+
+extension PassRegistry {
+  /// The passes that the command that runs knows: the built-in ones, those of the tool's author and those of plug-ins.
+  @TaskLocal static var tool = PassRegistry.standard
+}
+
+/// Where passes from outside come from. The options of every command that takes passes or presets.
+struct PluginOptions: ParsableArguments {
+  @Option(
+    parsing: .unconditionalSingleValue,
+    help: ArgumentHelp(
+      "A filter as a pass: a module's text goes to the command's input, and its output is the new module; may be repeated.",
+      discussion: "NAME=COMMAND makes it a pass and a preset that pipelines and --preset call by NAME.",
+      valueName: "[name=]command"))
+  var passExec: [String] = []
+
+  /// A name and what the shell is to run.
+  struct Command {
+    /// Nil: not to be called by a name.
+    let name: String?
+    let buffer: SourceBuffer
+    let range: SourceRange
+
+    init(_ text: String) {
+      buffer = SourceBuffer(name: "--pass-exec", text: text)
+      let head = text.prefix { $0 != "=" }
+      if head.endIndex < text.endIndex, PassRegistry.isPassName(String(head)) {
+        name = String(head)
+        range = SourceRange(buffer, head.utf8.count + 1, text.utf8.count)
+      } else {
+        name = nil
+        range = SourceRange(buffer, 0, text.utf8.count)
+      }
+    }
+  }
+
+  /// Adds what the options name.
+  func extend(_ registry: inout PassRegistry) throws {
+    for command in passExec.map(Command.init) {
+      guard let name = command.name else { continue }
+      try registry.add([{ CommandPass(name: name, command: command.range) }], from: "--pass-exec")
+    }
+  }
+
+  /// The commands that have no name: passes behind the others.
+  var unnamed: [CommandPass] {
+    passExec.map(Command.init).filter { $0.name == nil }.map { CommandPass(name: "pass-exec", command: $0.range) }
+  }
+}
+
+/// A command whose passes and presets may come from outside.
+protocol PluginCommand {
+  var plugins: PluginOptions { get }
+  /// Whether a filter without a name has a place to run.
+  static var runsUnnamedFilters: Bool { get }
+}
+
+extension PluginCommand {
+  static var runsUnnamedFilters: Bool { false }
+
+  /// The registry with all that the options name.
+  func extended(_ registry: PassRegistry) throws -> PassRegistry {
+    var registry = registry
+    try plugins.extend(&registry)
+    if !Self.runsUnnamedFilters, let filter = plugins.unnamed.first {
+      throw DiagnosticError(
+        "pass-exec", "this filter needs a name by which --preset can call it", at: filter.command,
+        notes: [.note("write --pass-exec 'NAME=COMMAND' and --preset NAME")])
+    }
+    return registry
+  }
+}
+
+extension OptCommand: PluginCommand {
+  static var runsUnnamedFilters: Bool { true }
+}
+extension RunCommand: PluginCommand {}
+extension EvalCommand: PluginCommand {}
+extension BenchCommand: PluginCommand {}
+extension PassesCommand: PluginCommand {}
+extension PipelinesCommand: PluginCommand {}
+extension PresetsCommand: PluginCommand {}

@@ -1,0 +1,3 @@
+import DustinDriver
+
+Dustin.main(passes: [RecentShare.init, SteadyDustin.init])
