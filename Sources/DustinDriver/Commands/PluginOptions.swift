@@ -1,7 +1,6 @@
 import ArgumentParser
 import DustinIR
 import DustinPasses
-import DustinRunner
 import DustinSupport
 
 extension PassRegistry {

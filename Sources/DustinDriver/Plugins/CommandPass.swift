@@ -1,6 +1,5 @@
 import DustinIR
 import DustinPasses
-import DustinRunner
 import DustinSupport
 
 /// A program as a pass: `--pass-exec COMMAND`. The module's text goes to its standard input, and what it prints is the
