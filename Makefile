@@ -6,12 +6,14 @@ SHELL := /bin/bash
 TOKENS ?= 32000
 NEW ?= 200
 # Tests see the modules' internals, which needs a build of its own.
-TEST_FLAGS := -c release -Xswiftc -enable-testing --scratch-path .build/testing
+# Plug-ins use the tool's symbols; the manifest stays free of unsafe flags.
+TOOL_FLAGS := -Xlinker --export-dynamic
+TEST_FLAGS := $(TOOL_FLAGS) -c release -Xswiftc -enable-testing --scratch-path .build/testing
 
 .PHONY: build demo test packages format format-check
 
 build: packages
-	swift build -c release --product dustin
+	swift build -c release $(TOOL_FLAGS) --product dustin
 
 demo: build
 	TOKENS=$(TOKENS) NEW=$(NEW) examples/run-a-book/run.sh

@@ -18,7 +18,7 @@ public struct DustinCommand: ParsableCommand {
       RunCommand.self, CalibrateCommand.self, EvalCommand.self, BenchCommand.self, SelfcheckCommand.self,
       ImportCommand.self, OptCommand.self,
       CheckCommand.self, FormatCommand.self, OpsCommand.self, PassesCommand.self, PipelinesCommand.self,
-      PresetsCommand.self, VersionCommand.self,
+      PresetsCommand.self, PluginFlagsCommand.self, VersionCommand.self,
     ])
 
   public init() {}

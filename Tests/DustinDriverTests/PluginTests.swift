@@ -97,6 +97,15 @@ final class PluginTests: XCTestCase {
     XCTAssertTrue(again.errors.contains("the filter failed: exit status 1"), again.errors)
   }
 
+  // MARK: Libraries (examples/plugin-library builds some, right and wrong ones)
+
+  func testALibraryThatIsNotThere() {
+    let outcome = dustin(["passes", "--load", "/nowhere/libpass.so"])
+    XCTAssertEqual(outcome.status, 1)
+    XCTAssertEqual(
+      outcome.errors, "error: the plug-in '/nowhere/libpass.so' cannot be opened: No such file or directory\n")
+  }
+
   // MARK: A tool with passes of its own
 
   private struct Rename: Pass {

@@ -46,3 +46,21 @@ typedef struct dustin_step {
 
 // The entry of a program: runs the table for one thread.
 typedef void (*dustin_entry)(dustin_step *step, int64_t thread);
+
+// ---- Plug-ins: dynamic libraries with passes and presets, which `dustin --load` takes ----
+
+// Version of what follows. It stands in the name of the entry, so that a plug-in for another version is known as such.
+#define DUSTIN_PLUGIN_VERSION 1
+
+// What a plug-in says of itself. The tool calls `add` once the rest agrees with its own.
+typedef struct dustin_plugin {
+  const char *compiler;       // the compiler that built the plug-in: dustin_compiler()
+  const void *identity;       // the class Module of the DustinIR that the plug-in sees: PluginHost.identity
+  void (*add)(void *host);    // registers the passes: PluginHost.register(…, at: host)
+} dustin_plugin;
+
+// The one symbol of a plug-in, `dustin_plugin_1`; it fills the struct in.
+typedef void (*dustin_plugin_entry)(dustin_plugin *plugin);
+
+// Each side's own: the compiler that reads this header says who it is.
+static inline const char *dustin_compiler(void) { return __VERSION__; }

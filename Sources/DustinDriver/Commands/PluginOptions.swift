@@ -13,6 +13,12 @@ struct PluginOptions: ParsableArguments {
   @Option(
     parsing: .unconditionalSingleValue,
     help: ArgumentHelp(
+      "A plug-in: a dynamic library with passes and presets, built with the flags of 'dustin plugin-flags'; may be repeated.",
+      valueName: "library"))
+  var load: [String] = []
+  @Option(
+    parsing: .unconditionalSingleValue,
+    help: ArgumentHelp(
       "A filter as a pass: a module's text goes to the command's input, and its output is the new module; may be repeated.",
       discussion: "NAME=COMMAND makes it a pass and a preset that pipelines and --preset call by NAME.",
       valueName: "[name=]command"))
@@ -40,6 +46,7 @@ struct PluginOptions: ParsableArguments {
 
   /// Adds what the options name.
   func extend(_ registry: inout PassRegistry) throws {
+    for path in load { try PluginLibrary(path: path).load(into: &registry) }
     for command in passExec.map(Command.init) {
       guard let name = command.name else { continue }
       try registry.add([{ CommandPass(name: name, command: command.range) }], from: "--pass-exec")

@@ -61,7 +61,7 @@ public struct PassManager {
   /// A pass from outside may throw anything.
   private func run(_ pass: any Pass, on module: Module, _ context: PassContext) throws {
     do {
-      try pass.run(on: module, context: context)
+      try RunningPass.noting(pass.name) { try pass.run(on: module, context: context) }
     } catch let error where !(error is DiagnosticError) {
       throw DiagnosticError("pass-failed", "\(pass.name): \(error)")
     }

@@ -44,7 +44,7 @@ extension Preset {
     }
     let text = pipeline(for: role)
     for pass in try PassPipeline.parse(text, registry: parts, source: "<preset \(name)>").passes {
-      try pass.run(on: module, context: context)
+      try RunningPass.noting(pass.name) { try pass.run(on: module, context: context) }
     }
     module.attributes["preset"] = .string(PassPipeline.text(of: self))
     context.noteChange()
