@@ -10,6 +10,7 @@ struct CompiledModule {
   let module: Module
   let model: CompiledModel
   let plan: KernelPlan
+  private let bytes: WeightBytes
 
   init(_ source: Module, weights: DictionaryWeights, pipeline: String, target: CPUTarget) throws {
     module = source.copy()
@@ -19,8 +20,8 @@ struct CompiledModule {
     let output = try Compiler.compile(module, for: target)
     plan = output.plan
     let memory = try Memory(count: output.program.weightBytes, for: "weights")
-    let bytes = WeightBytes(module, weights)
-    try output.plan.packWeights(into: memory.base) { try bytes.lookup($0) }
+    bytes = WeightBytes(module, weights)
+    try output.plan.packWeights(into: memory.base) { [bytes] in try bytes.lookup($0) }
     model = try CompiledModel(
       program: output.program, code: output.code, weights: UnsafeRawPointer(memory.base),
       owners: [memory])
@@ -28,6 +29,13 @@ struct CompiledModule {
 
   init(_ random: RandomModule, pipeline: String, target: CPUTarget) throws {
     try self.init(random.module, weights: random.weights, pipeline: pipeline, target: target)
+  }
+}
+
+extension CompiledModule {
+  /// Packs the weights once more.
+  func packWeights(into target: UnsafeMutableRawPointer) throws {
+    try plan.packWeights(into: target) { [bytes] in try bytes.lookup($0) }
   }
 }
 
@@ -65,6 +73,15 @@ private final class WeightBytes: @unchecked Sendable {
 func runnableTargets() throws -> [CPUTarget] {
   _ = try CPUTarget.host()
   return CPULevel.runnable.map { CPUTarget($0) }
+}
+
+/// The CPU paths of one round of a test that repeats itself with other numbers: all of them in the first round (0), then
+/// the best and one of the others in turn.
+func runnableTargets(round: Int) throws -> [CPUTarget] {
+  let all = try runnableTargets()
+  guard round > 0, all.count > 2 else { return all }
+  let others = all.count - 1
+  return [all[0], all[1 + (round + round / others) % others]]
 }
 
 /// FNV-1a over bytes: what the invariance tests compare.

@@ -120,7 +120,7 @@ final class SelectTests: XCTestCase {
       return Input(
         length: length, signals: signals, expected: try expected(one, interpreter, length, signals))
     }
-    for target in try runnableTargets() {
+    for target in try runnableTargets(round: Int(seed) - 1) {
       let compiled = try SignalProgram(one.text, "\(one)", target: target)
       for threads in [1, 2] {
         let sequences = inputs.map { $0.sequence(one, compiled) }

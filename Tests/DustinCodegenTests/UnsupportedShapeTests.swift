@@ -156,7 +156,7 @@ final class UnsupportedShapeTests: XCTestCase {
       let text = tokens.joined()
       guard let module = try? ModuleParser.parseVerified(SourceBuffer(name: "fuzz", text: text)) else { continue }
       do {
-        let plan = try KernelPlan(lowering: module, for: round % 2 == 0 ? .v3 : .avx512BF16)
+        let plan = try KernelPlan(lowering: module, for: CPUTarget.all[round % CPUTarget.all.count])
         XCTAssertFalse(plan.program.functions.isEmpty)
         lowered += 1
       } catch {

@@ -39,7 +39,7 @@ final class SelfcheckTests: XCTestCase {
     }
   }
 
-  func testTheGenericPathGivesTheReferencesOutputs() throws {
+  func testThePathOfAVX2GivesTheReferencesOutputs() throws {
     let options = LoadOptions(target: .v3)
     let check = try ExactCheck(
       model: target, directory: "\(root)/Tests/Reference", options: options, team: ThreadTeam(threads: 2))
@@ -86,7 +86,7 @@ final class SelfcheckTests: XCTestCase {
     try check(LosslessCheck.combinations(for: .eight), cpu: .host(), numerics: .fast, length: .eight)
   }
 
-  func testSpeculativeDecodingIsLosslessInF32AndOnTheGenericPath() throws {
+  func testSpeculativeDecodingIsLosslessInF32AndOnThePathOfAVX2() throws {
     let some = LosslessCheck.combinations(for: .half).filter { $0.gamma == 4 && $0.batch == 3 }
     try check(some, cpu: .host(), numerics: .f32)
     try check(some, cpu: .v3, numerics: .fast)
