@@ -1,3 +1,4 @@
+# make build  builds the tool, and the runner that 'dustin compile' makes executables of
 # make demo   reads a book and goes on writing it; TOKENS=4000 reads less of it
 # make test   builds and runs all tests
 # Both install what is missing: llvm-dev and libopenblas-dev (as root or with sudo).
@@ -5,20 +6,30 @@
 SHELL := /bin/bash
 TOKENS ?= 32000
 NEW ?= 200
-# Tests see the modules' internals, which needs a build of its own.
 # Plug-ins use the tool's symbols; the manifest stays free of unsafe flags.
 TOOL_FLAGS := -Xlinker --export-dynamic
+# Tests see the modules' internals, which needs a build of its own.
 TEST_FLAGS := $(TOOL_FLAGS) -c release -Xswiftc -enable-testing --scratch-path .build/testing
 
-.PHONY: build demo test packages format format-check
+# The runner needs no library at the place where it runs: flags that a package may not set, and so a build of its own.
+RUNNER := .build/runner
+RUNNER_FLAGS := -c release --product dustin-runner --scratch-path $(RUNNER) -Xswiftc -static-executable -Xlinker -s
 
-build: packages
+.PHONY: build demo runner test packages format format-check
+
+build: packages runner
 	swift build -c release $(TOOL_FLAGS) --product dustin
+	cp $(RUNNER)/release/dustin-runner .build/release/dustin-runner-static.new
+	mv .build/release/dustin-runner-static.new .build/release/dustin-runner-static
+
+# Swift's library could open others if it were asked to, about which the linker warns: nothing asks.
+runner:
+	set -o pipefail; swift build $(RUNNER_FLAGS) 2>&1 | { grep -v "Using 'dlopen' in statically linked" || true; }
 
 demo: build
 	TOKENS=$(TOKENS) NEW=$(NEW) examples/run-a-book/run.sh
 
-test: packages
+test: packages runner
 	swift build $(TEST_FLAGS) --build-tests
 	swift test $(TEST_FLAGS) --skip-build --disable-swift-testing
 

@@ -36,6 +36,7 @@ let package = Package(
     .target(name: "CLLVM", linkerSettings: [.linkedLibrary("LLVM-\(llvm)")]),
     .target(name: "COpenBLAS", linkerSettings: [.linkedLibrary("openblas")]),
     .target(name: "CDustin"),
+    .target(name: "CRunner"),
     .target(name: "DustinSupport", dependencies: ["CDustin"]),
     .target(name: "DustinText", dependencies: ["DustinSupport"]),
     .target(name: "DustinIR", dependencies: ["DustinSupport"]),
@@ -44,7 +45,7 @@ let package = Package(
     .target(name: "DustinInterpreter", dependencies: ["DustinIR", "COpenBLAS"]),
     .target(name: "DustinCodegen", dependencies: ["DustinIR", "CLLVM", "CDustin"]),
     .target(name: "DustinRuntime", dependencies: ["DustinSupport", "CDustin"]),
-    .target(name: "DustinRunner", dependencies: ["DustinRuntime", "DustinText", "DustinSupport"]),
+    .target(name: "DustinRunner", dependencies: ["DustinRuntime", "DustinText", "DustinSupport", "CDustin"]),
     .target(
       name: "DustinDriver",
       dependencies: [
@@ -52,6 +53,7 @@ let package = Package(
         "DustinRunner", .product(name: "ArgumentParser", package: "swift-argument-parser"),
       ]),
     .target(name: "DustinTesting", dependencies: ["DustinDriver", "DustinPasses"]),
+    .executableTarget(name: "dustin-runner", dependencies: ["DustinRunner", "CRunner"]),
     .executableTarget(name: "dustin", dependencies: ["DustinDriver", "DustinRunner"]),
     .testTarget(name: "DustinSupportTests", dependencies: ["DustinSupport"]),
     .testTarget(name: "DustinTextTests", dependencies: ["DustinText"], exclude: ["Golden"]),

@@ -15,7 +15,8 @@ public struct DustinCommand: ParsableCommand {
       """,
     version: versionText(),
     subcommands: [
-      RunCommand.self, CalibrateCommand.self, EvalCommand.self, BenchCommand.self, SelfcheckCommand.self,
+      RunCommand.self, CompileCommand.self, CalibrateCommand.self, EvalCommand.self, BenchCommand.self,
+      SelfcheckCommand.self,
       ImportCommand.self, OptCommand.self,
       CheckCommand.self, FormatCommand.self, OpsCommand.self, PassesCommand.self, PipelinesCommand.self,
       PresetsCommand.self, PluginFlagsCommand.self, VersionCommand.self,

@@ -4,9 +4,6 @@
   import Musl
 #endif
 
-/// Whether the path leads to something; symbolic links are followed.
-public func fileExists(_ path: String) -> Bool { access(path, F_OK) == 0 }
-
 func isDirectory(_ path: String) -> Bool {
   var status = stat()
   return stat(path, &status) == 0 && status.st_mode & S_IFMT == S_IFDIR

@@ -145,65 +145,84 @@ package struct UsageError: Error {
 }
 
 /// What an executable's arguments ask for.
-package enum RunRequest {
-  case run(RunSettings)
-  case help
-  case version
-  case info
-  case check
+package struct RunRequest: Sendable {
+  package enum Kind: Sendable { case run, help, version, info, check }
 
-  /// The options that only executables have.
-  static let others: [(name: String, help: String, request: RunRequest)] = [
-    ("--info", "Says what the executable was made from, with --json as an object.", .info),
-    ("--check", "Reads all of the file and tells whether it is undamaged.", .check),
-    ("--version", "Prints versions and the CPU path.", .version),
-    ("-h", "", .help), ("--help", "Prints this.", .help),
+  package var kind = Kind.run
+  package var settings = RunSettings()
+  /// What only executables are asked.
+  package var application = ApplicationOptions()
+
+  private static let cpu = "--cpu"
+  private static let weights = "--weights"
+  /// The options that only executables have: name, value, text, and what it asks for if that is another thing than a run.
+  private static let others: [(names: [String], value: String?, help: String, kind: Kind?)] = [
+    ([cpu], "level", "The code to run; default: the best that the CPU can.", nil),
+    ([weights], "file", "Where weights lie that are not in the executable.", nil),
+    (["--info"], nil, "Says what the executable was made from, with --json as an object.", .info),
+    (["--check"], nil, "Reads all of the file and tells whether it is undamaged.", .check),
+    (["--version"], nil, "Prints the version and the CPU level.", .version),
+    (["-h", "--help"], nil, "Prints this.", .help),
   ]
 
   /// - Parameter arguments: without the program's name.
   /// - Throws: `UsageError` that names the argument.
   package init(_ arguments: [String]) throws {
-    var settings = RunSettings()
-    var request: RunRequest?
     var rest = arguments[...]
     while let argument = rest.popFirst() {
-      if let other = Self.others.first(where: { $0.name == argument }) {
-        request = request ?? other.request
-        continue
-      }
       guard argument.hasPrefix("-"), argument != "-" else {
         throw UsageError("'\(argument)' belongs to no option; a text to continue goes behind -p, a file behind -f")
       }
       // `--seed=3`; a short option's value stands by itself.
-      let parts =
-        argument.hasPrefix("--") ? argument.split(separator: "=", maxSplits: 1, omittingEmptySubsequences: false) : []
-      let name = parts.first.map(String.init) ?? argument
-      guard let option = RunOption.all.first(where: { $0.names.contains(name) }) else {
-        let names = RunOption.all.flatMap(\.names) + Self.others.map(\.name)
+      let parts = argument.split(separator: "=", maxSplits: 1, omittingEmptySubsequences: false)
+      let isJoined = argument.hasPrefix("--") && parts.count == 2
+      let name = isJoined ? String(parts[0]) : argument
+      let option = RunOption.all.first { $0.names.contains(name) }
+      let other = Self.others.first { $0.names.contains(name) }
+      guard option != nil || other != nil else {
+        let names = (RunOption.all.map(\.names) + Self.others.map(\.names)).joined()
         let hint = closestName(to: name, in: names).map { "; did you mean '\($0)'?" } ?? ""
         throw UsageError("there is no option '\(name)'\(hint)")
       }
-      var value = parts.count > 1 ? String(parts[1]) : nil
-      if option.value == nil, value != nil { throw UsageError("'\(name)' takes no value") }
-      if let what = option.value, value == nil {
-        value = rest.popFirst()
-        if value == nil { throw UsageError("'\(name)' needs a value: \(name) <\(what)>") }
+      var value = isJoined ? String(parts[1]) : nil
+      if let what = option?.value ?? other?.value {
+        value = value ?? rest.popFirst()
+        guard value != nil else { throw UsageError("'\(name)' needs a value: \(name) <\(what)>") }
+      } else if value != nil {
+        throw UsageError("'\(name)' takes no value")
       }
-      if let kind = option.set(&settings, value ?? "") {
-        throw UsageError("'\(name)' takes \(kind), not '\(value ?? "")'")
+      if let option {
+        if let kind = option.set(&settings, value ?? "") {
+          throw UsageError("'\(name)' takes \(kind), not '\(value ?? "")'")
+        }
+      } else {
+        try set(name, value ?? "", other?.kind)
       }
     }
-    self = request ?? .run(settings)
+  }
+
+  private mutating func set(_ name: String, _ value: String, _ kind: Kind?) throws {
+    switch name {
+    case Self.weights: application.weights = value
+    case Self.cpu:
+      application.level = CPULevel(rawValue: value)
+      let names = CPULevel.allCases.map(\.rawValue)
+      guard application.level != nil else {
+        let hint = closestName(to: value, in: names).map { "; did you mean '\($0)'?" } ?? ""
+        throw UsageError("there is no CPU level '\(value)', only \(names.joined(separator: ", "))\(hint)")
+      }
+    // Whoever asks for help along with other things wants help.
+    default: if let kind, self.kind != .help { self.kind = kind }
+    }
   }
 
   /// The table for people.
   package static func help(program: String) -> String {
-    let others = Self.others.filter { $0.name != "-h" }
-    let lines =
-      RunOption.all.map { ($0.names.joined(separator: ", ") + ($0.value.map { " <\($0)>" } ?? ""), $0.help) }
-      + others.map { ($0.name == "--help" ? "-h, --help" : $0.name, $0.help) }
+    let options = RunOption.all.map { ($0.names, $0.value, $0.help) } + others.map { ($0.names, $0.value, $0.help) }
     return "Continues texts. Text goes to standard output as it comes, figures to standard error.\n\n"
       + "usage: \(program) (-p <text> | -f <file> | --prompt-ids <file> | --prompts <file>) [options]\n\n"
-      + lines.map { "  \($0)\n        \($1)\n" }.joined()
+      + options.map { names, value, help in
+        "  \(names.joined(separator: ", "))\(value.map { " <\($0)>" } ?? "")\n        \(help)\n"
+      }.joined()
   }
 }

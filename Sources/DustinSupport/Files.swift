@@ -13,6 +13,13 @@ public func readFile(_ path: String, limit: Int = 1 << 32) throws -> [UInt8] {
   let descriptor = retry { open(path, O_RDONLY | O_CLOEXEC) }
   guard descriptor >= 0 else { throw fileError("cannot open", path) }
   defer { close(descriptor) }
+  return try readFile(descriptor: descriptor, name: path, limit: limit)
+}
+
+/// What an open file holds from where it stands.
+///
+/// - Parameter path: what messages call it.
+public func readFile(descriptor: Int32, name path: String, limit: Int = 1 << 32) throws -> [UInt8] {
   var status = stat()
   guard fstat(descriptor, &status) == 0 else { throw fileError("cannot read", path) }
   guard status.st_mode & S_IFMT != S_IFDIR else { throw fileError("cannot read", path, EISDIR) }
@@ -39,14 +46,28 @@ public func readFile(_ path: String, limit: Int = 1 << 32) throws -> [UInt8] {
 /// - Parameter permissions: Of a new file, less the process's umask; an existing file keeps its own.
 /// - Throws: `DiagnosticError` with id `file` that names the file and the reason.
 public func writeFileAtomically(_ path: String, bytes: [UInt8], permissions: UInt32 = 0o666) throws {
+  try writeFileAtomically(path, permissions: permissions) { file in
+    try bytes.withUnsafeBytes { try file.write($0) }
+  }
+}
+
+/// The same for what is too long to hold, or comes bit by bit.
+///
+/// - Parameters:
+///   - permissions: Of a new file, less the process's umask; an existing file keeps its own, and can be executed
+///     afterwards if this says so.
+///   - write: writes it all; what it throws is thrown, and the file stays as it was.
+public func writeFileAtomically(
+  _ path: String, permissions: UInt32 = 0o666, _ write: (inout FileWriter) throws -> Void
+) throws {
   try checkPath(path)
   var target = path
   var mode: mode_t?
   var status = stat()
   if stat(path, &status) == 0 {
     guard status.st_mode & S_IFMT != S_IFDIR else { throw fileError("cannot write", path, EISDIR) }
-    guard status.st_mode & S_IFMT == S_IFREG else { return try writeThrough(path, bytes) }
-    mode = status.st_mode & 0o7777
+    guard status.st_mode & S_IFMT == S_IFREG else { return try writeThrough(path, write) }
+    mode = status.st_mode & 0o7777 | mode_t(permissions & 0o100)
     if let resolved = realpath(path, nil) {
       target = String(cString: resolved)
       free(resolved)
@@ -55,15 +76,45 @@ public func writeFileAtomically(_ path: String, bytes: [UInt8], permissions: UIn
   let (temporary, descriptor) = try openTemporary(beside: target, for: path, permissions)
   do {
     defer { close(descriptor) }
-    try writeAll(descriptor, bytes, path)
+    var file = FileWriter(descriptor, path)
+    try write(&file)
     if let mode, fchmod(descriptor, mode) != 0 { throw fileError("cannot write", path) }
-    guard fsync(descriptor) == 0 else { throw fileError("cannot write", path) }
+    try file.synchronize()
     guard rename(temporary, target) == 0 else { throw fileError("cannot write", path) }
   } catch {
     unlink(temporary)
     throw error
   }
 }
+
+/// Writes one file from its beginning to its end.
+public struct FileWriter {
+  private let descriptor: Int32
+  private let path: String
+  /// Bytes written so far.
+  public private(set) var count = 0
+
+  fileprivate init(_ descriptor: Int32, _ path: String) {
+    self.descriptor = descriptor
+    self.path = path
+  }
+
+  public mutating func write(_ bytes: UnsafeRawBufferPointer) throws {
+    try writeAll(descriptor, bytes, path)
+    count += bytes.count
+  }
+
+  public mutating func write(_ bytes: [UInt8]) throws { try bytes.withUnsafeBytes { try write($0) } }
+
+  /// What was written so far is on the disk afterwards.
+  public func synchronize() throws {
+    // Pipes and devices cannot be, and need not.
+    guard fsync(descriptor) == 0 || errno == EINVAL || errno == EROFS else { throw fileError("cannot write", path) }
+  }
+}
+
+/// Whether the path leads to something; symbolic links are followed.
+public func fileExists(_ path: String) -> Bool { access(path, F_OK) == 0 }
 
 /// A new file that nobody else has; O_EXCL decides, the name is only a guess.
 private func openTemporary(
@@ -78,19 +129,18 @@ private func openTemporary(
   throw fileError("cannot write", path)
 }
 
-private func writeThrough(_ path: String, _ bytes: [UInt8]) throws {
+private func writeThrough(_ path: String, _ write: (inout FileWriter) throws -> Void) throws {
   let descriptor = retry { open(path, O_WRONLY | O_CLOEXEC) }
   guard descriptor >= 0 else { throw fileError("cannot write", path) }
   defer { close(descriptor) }
-  try writeAll(descriptor, bytes, path)
+  var file = FileWriter(descriptor, path)
+  try write(&file)
 }
 
-private func writeAll(_ descriptor: Int32, _ bytes: [UInt8], _ path: String) throws {
+private func writeAll(_ descriptor: Int32, _ bytes: UnsafeRawBufferPointer, _ path: String) throws {
   var done = 0
   while done < bytes.count {
-    let count = bytes.withUnsafeBytes { memory in
-      retry { write(descriptor, memory.baseAddress?.advanced(by: done), min(memory.count - done, 1 << 30)) }
-    }
+    let count = retry { write(descriptor, bytes.baseAddress?.advanced(by: done), min(bytes.count - done, 1 << 30)) }
     guard count > 0 else { throw fileError("cannot write", path, count == 0 ? ENOSPC : nil) }
     done += count
   }

@@ -66,11 +66,7 @@ final class ToolProcess {
   /// - Parameter closesOutput: nobody will read what it writes.
   /// - Parameter redirections: what the shell does to the streams first, for example `>&-`.
   init(_ arguments: [String], closesOutput: Bool = false, redirections: String? = nil) throws {
-    let bundle = try FileManager.default.destinationOfSymbolicLink(atPath: "/proc/self/exe")
-    let tool = (bundle as NSString).deletingLastPathComponent + "/dustin"
-    guard FileManager.default.isExecutableFile(atPath: tool) else {
-      throw DiagnosticError("tool", "'\(tool)' was not built, so that nothing can be said of it")
-    }
+    let tool = try Self.path()
     process.executableURL = URL(fileURLWithPath: tool)
     process.arguments = arguments
     if let redirections {
@@ -82,6 +78,15 @@ final class ToolProcess {
     process.standardInput = FileHandle.nullDevice
     if closesOutput { try output.fileHandleForReading.close() }
     try process.run()
+  }
+
+  static func path() throws -> String {
+    let bundle = try FileManager.default.destinationOfSymbolicLink(atPath: "/proc/self/exe")
+    let tool = (bundle as NSString).deletingLastPathComponent + "/dustin"
+    guard FileManager.default.isExecutableFile(atPath: tool) else {
+      throw DiagnosticError("tool", "'\(tool)' was not built, so that nothing can be said of it")
+    }
+    return tool
   }
 
   /// As `head` does when it has enough.

@@ -1,6 +1,7 @@
 // The ABI between emitted code and the runtime: what a step's code reads. 64-bit, little-endian.
 #pragma once
 #include <stdint.h>
+#include "dustin_process.h"
 
 #include "dustin_cpu.h"
 

@@ -4,6 +4,7 @@ import DustinPasses
 extension LoadOptions {
   /// A pipeline with the manager's settings.
   struct PreparedPipeline {
+    let text: String
     let pipeline: PassPipeline
     let manager: PassManager
 
@@ -14,10 +15,18 @@ extension LoadOptions {
   func pipeline(for role: ModelRole) throws -> PreparedPipeline {
     var manager = PassManager()
     manager.verifyEach = verifyEach
+    let own = role == .target ? passTexts.target : passTexts.draft
     let text =
-      preset.map { "\(role.rawValue),numerics{mode=\(numerics.rawValue)},\($0),choose-kv-layout,kernels" }
+      (preset ?? own).map { "\(role.rawValue),numerics{mode=\(numerics.rawValue)},\($0),choose-kv-layout,kernels" }
       ?? "\(role.rawValue)-\(numerics.rawValue)"
     return PreparedPipeline(
-      pipeline: try PassPipeline.parse(text, registry: passes, source: "<pipeline>"), manager: manager)
+      text: text, pipeline: try PassPipeline.parse(text, registry: passes, source: "<pipeline>"), manager: manager)
+  }
+
+  /// The draft takes what context it can: beyond that, the target goes on alone.
+  var forDraft: LoadOptions {
+    var options = self
+    if !mayBeLonger { options.contextSize = nil }
+    return options
   }
 }

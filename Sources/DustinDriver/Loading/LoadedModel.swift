@@ -25,30 +25,58 @@ public final class LoadedModel: @unchecked Sendable {
   ///
   /// - Throws: `DiagnosticError` for whatever is wrong with the directory, the options or the pipeline.
   public init(path: String, role: ModelRole, options: LoadOptions) throws {
-    let directory = try ModelDirectory(path: path)
-    module = try directory.importModule(
-      context: options.contextSize, maxRows: options.maxRows, mayBeLonger: options.mayBeLonger)
-    self.path = directory.path
-    config = directory.config
-    generation = directory.generation
-    contextSize = options.contextSize ?? directory.config.contextLength
+    let planned = try PlannedModel(path: path, role: role, options: options)
+    module = planned.module
+    self.path = planned.directory.path
+    config = planned.directory.config
+    generation = planned.directory.generation
+    contextSize = planned.contextSize
 
     let start = monotonicSeconds()
-    try options.pipeline(for: role).run(on: module)
     let output = try Compiler.compile(module, for: options.target)
-    compileSeconds = monotonicSeconds() - start
+    compileSeconds = planned.passSeconds + monotonicSeconds() - start
     plan = output.plan
-
-    let weights = try Memory(count: output.program.weightBytes, for: "the weights of '\(path)'")
-    let store = try directory.weights()
-    try output.plan.packWeights(into: weights.base) { name in
-      let tensor = try store.tensor(name)
-      return (tensor.element, tensor.bytes)
-    }
-    store.release()
+    let weights = try planned.packedWeights(for: output.plan)
     compiled = try CompiledModel(
       program: output.program, code: output.code, weights: UnsafeRawPointer(weights.base),
       owners: [weights])
+  }
+}
+
+/// A model directory and the module that its pipeline makes of it: what does not depend on the CPU.
+final class PlannedModel: @unchecked Sendable {
+  // Sendable: the module is not changed after init; the directory's weights are asked for by one thread at a time.
+  let directory: ModelDirectory
+  /// In stage planned.
+  let module: Module
+  /// Most positions of the context.
+  let contextSize: Int
+  /// The passes' text.
+  let passes: String
+  let passSeconds: Double
+
+  init(path: String, role: ModelRole, options: LoadOptions) throws {
+    directory = try ModelDirectory(path: path)
+    module = try directory.importModule(
+      context: options.contextSize, maxRows: options.maxRows, mayBeLonger: options.mayBeLonger)
+    contextSize = options.contextSize ?? directory.config.contextLength
+    let start = monotonicSeconds()
+    let prepared = try options.pipeline(for: role)
+    passes = prepared.text
+    try prepared.run(on: module)
+    passSeconds = monotonicSeconds() - start
+  }
+
+  /// The weights as the plan's kernels read them; the files are not mapped any more afterwards.
+  func packedWeights(for plan: KernelPlan) throws -> Memory {
+    let weights = try Memory(count: plan.program.weightBytes, for: "the weights of '\(directory.path)'")
+    let store = try directory.weights()
+    defer { store.release() }
+    try plan.packWeights(into: weights.base) { name in
+      let tensor = try store.tensor(name)
+      return (tensor.element, tensor.bytes)
+    }
+    return weights
   }
 }
 
@@ -79,6 +107,8 @@ public struct LoadOptions: Sendable {
   public var preset: String?
   /// What pipelines may name; those of the command that runs, else the built-in ones.
   public var passes: PassRegistry
+  /// Passes that stand where a preset does, of the target and of the draft, when there is no preset.
+  var passTexts: (target: String?, draft: String?) = (nil, nil)
   /// Verify the module after every pass.
   public var verifyEach = false
 

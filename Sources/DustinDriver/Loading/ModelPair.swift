@@ -24,14 +24,13 @@ public struct ModelPair: Sendable {
   public static func load(target: String, draft: String? = nil, options: LoadOptions) throws -> ModelPair {
     let start = monotonicSeconds()
     var loading = Loading()
-    // The draft takes what context it can: beyond that, the target goes on alone.
-    var draftOptions = options
-    if !options.mayBeLonger { draftOptions.contextSize = nil }
-    let frozen = draftOptions
+    let draftOptions = options.forDraft
     let (targetModel, draftModel) = (Slot<LoadedModel>(), Slot<LoadedModel>())
     let (targetTokenizer, draftTokenizer) = (Slot<Tokenizer?>(), Slot<Tokenizer?>())
     loading.add { targetModel.fill { try LoadedModel(path: target, role: .target, options: options) } }
-    if let draft { loading.add { draftModel.fill { try LoadedModel(path: draft, role: .draft, options: frozen) } } }
+    if let draft {
+      loading.add { draftModel.fill { try LoadedModel(path: draft, role: .draft, options: draftOptions) } }
+    }
     loading.add { targetTokenizer.fill { try Self.tokenizer(of: target) } }
     if let draft { loading.add { draftTokenizer.fill { try Self.tokenizer(of: draft) } } }
     loading.run()
@@ -43,7 +42,8 @@ public struct ModelPair: Sendable {
     do { tokenizer = try targetTokenizer.value() } catch let error as DiagnosticError { tokenizerError = error }
     if let loadedDraft {
       try checkVocabulary(
-        loadedTarget, tokenizer, loadedDraft, tokenizerError == nil ? try draftTokenizer.value() : nil)
+        (loadedTarget.path, loadedTarget.config, tokenizer),
+        (loadedDraft.path, loadedDraft.config, tokenizerError == nil ? try draftTokenizer.value() : nil))
     }
     let compile = max(loadedTarget.compileSeconds, loadedDraft?.compileSeconds ?? 0)
     return ModelPair(
@@ -58,15 +58,16 @@ public struct ModelPair: Sendable {
       endTokens: target.generation.endTokens, preset: preset, loadSeconds: loadSeconds, compileSeconds: compileSeconds)
   }
 
-  private static func tokenizer(of path: String) throws -> Tokenizer? {
+  static func tokenizer(of path: String) throws -> Tokenizer? {
     try ModelDirectory(path: path).tokenizerPath.map { try Tokenizer(file: $0) }
   }
 
   /// Equal tokenizers suffice: tables may be padded to different sizes. Without tokenizers the sizes must agree.
-  private static func checkVocabulary(
-    _ target: LoadedModel, _ targetTokenizer: Tokenizer?, _ draft: LoadedModel, _ draftTokenizer: Tokenizer?
+  static func checkVocabulary(
+    _ target: (path: String, config: ModelConfig, tokenizer: Tokenizer?),
+    _ draft: (path: String, config: ModelConfig, tokenizer: Tokenizer?)
   ) throws {
-    if let targetTokenizer, let draftTokenizer {
+    if let targetTokenizer = target.tokenizer, let draftTokenizer = draft.tokenizer {
       if targetTokenizer.fingerprint == draftTokenizer.fingerprint { return }
     } else if target.config.vocabSize == draft.config.vocabSize {
       return
@@ -95,7 +96,7 @@ extension GenerationConfig {
 }
 
 /// Work that runs at the same time on threads of its own.
-private struct Loading {
+struct Loading {
   private var tasks: [@Sendable () -> Void] = []
 
   mutating func add(_ task: @escaping @Sendable () -> Void) { tasks.append(task) }
@@ -107,7 +108,7 @@ private struct Loading {
 }
 
 /// A value that another thread makes, or the error that it met.
-private final class Slot<Value: Sendable>: Sendable {
+final class Slot<Value: Sendable>: Sendable {
   private let result = Mutex<Result<Value, any Error>?>(nil)
 
   func fill(_ make: () throws -> Value) {

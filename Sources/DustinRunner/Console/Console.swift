@@ -40,7 +40,7 @@ public final class Console: Sendable {
   /// All of standard input.
   public func readInput() throws -> [UInt8] {
     if let input { return input }
-    return try readFile("/dev/stdin")
+    return try readFile(descriptor: STDIN_FILENO, name: "standard input")
   }
 
   /// Throws when the bytes cannot be written, for example to a full disk; `OutputClosed` when nobody reads them any more.

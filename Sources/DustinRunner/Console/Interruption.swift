@@ -20,8 +20,12 @@ public struct OutputClosed: Error {
   public init() {}
 }
 
-/// Makes writing to a closed pipe an error that `Console.write` throws instead of the end of the process.
-public func ignoreClosedPipes() { signal(SIGPIPE, SIG_IGN) }
+/// Makes writing to a closed pipe, or beyond the length that files may have, an error of the write instead of the end of
+/// the process.
+public func ignoreClosedPipes() {
+  signal(SIGPIPE, SIG_IGN)
+  signal(SIGXFSZ, SIG_IGN)
+}
 
 /// Puts /dev/null where standard input, output or error is closed: a file or an event queue opened later would take its
 /// number, and text would go there.

@@ -1,0 +1,103 @@
+import DustinRunner
+import DustinSupport
+
+#if canImport(Glibc)
+  import Glibc
+#elseif canImport(Musl)
+  import Musl
+#endif
+
+/// The program that every executable begins with; `make build` links it, statically, beside the tool.
+struct RunnerFile {
+  let bytes: [UInt8]
+
+  /// Names under which it lies beside the tool, in the order of preference: where the whole package was built, the plain
+  /// name is that of a program that needs Swift's libraries.
+  private static let names = ["dustin-runner-static", "dustin-runner"]
+
+  /// - Parameter given: `--runner`; nil: the one beside the tool.
+  /// - Throws: `DiagnosticError` with id `runner` that says how to get one.
+  init(_ given: String?) throws {
+    let paths = try given.map { [$0] } ?? Self.beside(Self.folders())
+    var problem: DiagnosticError?
+    for path in paths {
+      let bytes = try readFile(path, limit: 1 << 30)
+      problem = problem ?? Self.problem(of: bytes, path)
+      if Self.problem(of: bytes, path) == nil {
+        self.bytes = bytes
+        return
+      }
+    }
+    throw problem ?? Self.failed("there is no runner", "")
+  }
+
+  private static func beside(_ folders: [String]) throws -> [String] {
+    let found = folders.flatMap { folder in names.map { "\(folder)/\($0)" } }.filter(fileExists)
+    guard found.isEmpty else { return found }
+    throw failed("there is no '\(names[0])' beside the tool", folders.first.map { " in '\($0)'" } ?? "")
+  }
+
+  /// Where the tool lies: by the kernel, and by the name that it was started with.
+  private static func folders() -> [String] {
+    var paths: [String] = []
+    for name in ["/proc/self/exe"] + CommandLine.arguments.prefix(1) {
+      guard let resolved = realpath(name, nil) else { continue }
+      paths.append(String(cString: resolved))
+      free(resolved)
+    }
+    return paths.compactMap { path in path.lastIndex(of: "/").map { String(path[..<$0]) } }
+  }
+
+  private static func failed(_ message: String, _ place: String) -> DiagnosticError {
+    DiagnosticError(
+      "runner", "\(message)\(place), and executables begin with it",
+      notes: [.note("'make build' makes one beside the tool; --runner FILE names another place")])
+  }
+
+  private static func problem(of bytes: [UInt8], _ path: String) -> DiagnosticError? {
+    let mark = Array(runnerMark.utf8)
+    guard bytes.contains(mark) else {
+      let other = bytes.contains(Array("DUSTIN RUNNER ".utf8))
+      return failed(other ? "'\(path)' is the runner of another version of dustin" : "'\(path)' is no runner", "")
+    }
+    guard !needsInterpreter(bytes) else {
+      return failed("'\(path)' is linked dynamically and would need Swift's libraries wherever it runs", "")
+    }
+    return nil
+  }
+
+  /// Whether an ELF file asks for a dynamic linker.
+  private static func needsInterpreter(_ bytes: [UInt8]) -> Bool {
+    bytes.withUnsafeBytes { memory in
+      guard memory.count >= 64, memory.starts(with: [0x7F, 0x45, 0x4C, 0x46]) else { return false }
+      let start = memory.loadUnaligned(fromByteOffset: 32, as: UInt64.self)
+      let size = Int(memory.loadUnaligned(fromByteOffset: 54, as: UInt16.self))
+      let count = Int(memory.loadUnaligned(fromByteOffset: 56, as: UInt16.self))
+      guard let first = Int(exactly: start), size >= 4, first <= memory.count, count <= (memory.count - first) / size
+      else { return false }
+      let interpreter: UInt32 = 3
+      return (0..<count).contains { index in
+        memory.loadUnaligned(fromByteOffset: first + index * size, as: UInt32.self) == interpreter
+      }
+    }
+  }
+}
+
+extension [UInt8] {
+  /// Whether `part`, which is not empty, stands somewhere in the bytes.
+  fileprivate func contains(_ part: [UInt8]) -> Bool {
+    withUnsafeBytes { all in
+      part.withUnsafeBytes { part in
+        guard let start = all.baseAddress, let wanted = part.baseAddress else { return false }
+        var next = 0
+        while all.count - next >= part.count {
+          guard let found = memchr(start + next, Int32(part[0]), all.count - next) else { return false }
+          next = found - UnsafeMutableRawPointer(mutating: start)
+          if all.count - next >= part.count, memcmp(found, wanted, part.count) == 0 { return true }
+          next += 1
+        }
+        return false
+      }
+    }
+  }
+}

@@ -1,0 +1,111 @@
+import DustinRunner
+import DustinSupport
+
+/// Writes sections behind each other, each at a page, and the table of contents at the end.
+struct SectionWriter {
+  private(set) var table = ContentTable()
+  /// Bytes of sections, by name of their kind: what is behind the last slash.
+  private static let chunk = 8 << 20
+
+  mutating func add(
+    _ name: String, _ bytes: [UInt8], entryOffset: Int = 0, to file: inout FileWriter
+  ) throws {
+    try bytes.withUnsafeBytes { try add(name, $0, isChecked: true, entryOffset: entryOffset, to: &file) }
+  }
+
+  /// - Parameter progress: told of the bytes written so far.
+  mutating func add(
+    _ name: String, _ bytes: UnsafeRawBufferPointer, isChecked: Bool, entryOffset: Int = 0, to file: inout FileWriter,
+    progress: (Int) -> Void = { _ in }
+  ) throws {
+    let page = ContentTable.pageBytes
+    try file.write([UInt8](repeating: 0, count: (page - file.count % page) % page))
+    let offset = file.count
+    var sum = Checksum()
+    for start in stride(from: 0, to: bytes.count, by: Self.chunk) {
+      try checkInterruption()
+      let piece = UnsafeRawBufferPointer(rebasing: bytes[start..<min(start + Self.chunk, bytes.count)])
+      sum.add(piece)
+      try file.write(piece)
+      progress(start + piece.count)
+    }
+    table.sections.append(
+      ContentTable.Section(
+        name: name, offset: offset, count: bytes.count, checksum: sum.value, isChecked: isChecked,
+        entryOffset: entryOffset))
+  }
+
+  /// Names sections that another file holds.
+  mutating func refer(to other: ContentTable) {
+    for var section in other.sections {
+      section.offset = 0
+      section.isElsewhere = true
+      table.sections.append(section)
+    }
+  }
+
+  func finish(_ file: inout FileWriter) throws { try file.write(table.bytes(at: file.count)) }
+}
+
+extension CompiledPair {
+  /// Everything but the weights.
+  func writeHead(_ sections: inout SectionWriter, to file: inout FileWriter) throws {
+    try sections.add("info", Array(info.json.text.utf8), to: &file)
+    if let tokenizer { try sections.add("tokenizer", tokenizer, to: &file) }
+    for part in parts {
+      for (level, output) in zip(info.levels, part.code) {
+        try sections.add("\(part.role)/\(level)/program", output.program.serialized(), to: &file)
+        try sections.add(
+          "\(part.role)/\(level)/code", output.image.bytes, entryOffset: output.image.entryOffset, to: &file)
+      }
+    }
+  }
+
+  /// Packs one model after the other, so that one at a time is in memory.
+  func writeWeights(_ sections: inout SectionWriter, to file: inout FileWriter) throws {
+    let total = parts.reduce(0) { $0 + $1.code[0].program.weightBytes } >> 20
+    var bar = ProgressBar("writing weights", unit: "MB")
+    defer { bar.clear() }
+    var before = 0
+    for part in parts {
+      try checkInterruption()
+      let memory = try part.planned.packedWeights(for: part.code[0].plan)
+      let count = part.code[0].program.weightBytes
+      try sections.add(
+        "\(part.role)/weights", UnsafeRawBufferPointer(start: memory.base, count: count), isChecked: false, to: &file
+      ) { bar.update((before + $0) >> 20, of: total) }
+      before += count
+    }
+  }
+
+  /// Writes the executable, and the file of its weights if it does not hold them itself. After an error neither is there,
+  /// or both are as they were.
+  ///
+  /// - Returns: the executable's table of contents, and all bytes written.
+  func write(to path: String, weights: String?, runner: [UInt8]) throws -> (table: ContentTable, bytes: Int) {
+    func application(_ elsewhere: ContentTable?) throws -> (table: ContentTable, bytes: Int) {
+      var sections = SectionWriter()
+      var bytes = 0
+      try writeFileAtomically(path, permissions: runner.isEmpty ? 0o666 : 0o777) { file in
+        try file.write(runner)
+        try writeHead(&sections, to: &file)
+        if let elsewhere { sections.refer(to: elsewhere) } else { try writeWeights(&sections, to: &file) }
+        try sections.finish(&file)
+        bytes = file.count
+      }
+      return (sections.table, bytes)
+    }
+    guard let weights else { return try application(nil) }
+    var result = (table: ContentTable(), bytes: 0)
+    try writeFileAtomically(weights) { file in
+      var sections = SectionWriter()
+      try writeWeights(&sections, to: &file)
+      try sections.finish(&file)
+      // Nothing of it can fail any more but its new name; only then does the executable appear.
+      try file.synchronize()
+      result = try application(sections.table)
+      result.bytes += file.count
+    }
+    return result
+  }
+}

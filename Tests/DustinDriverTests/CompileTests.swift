@@ -1,0 +1,326 @@
+import DustinRunner
+import DustinSupport
+import Foundation
+import XCTest
+
+@testable import DustinDriver
+
+/// `dustin compile`, and running what it makes. The files begin with a few bytes in the place of the runner, and run in
+/// this process: all but the runner's own linking is the same.
+final class CompileTests: XCTestCase {
+  private static let small = "\(root)/Tests/Fixtures/llama"
+  private let pair = ["-m", target, "-md", draft]
+  private let prompt = ["-p", garden, "--json"]
+  private var folder: TemporaryFolder!
+  private var runner = ""
+
+  override func setUpWithError() throws {
+    folder = try TemporaryFolder()
+    runner = try folder.write("runner", runnerMark)
+  }
+
+  private func compile(_ arguments: [String], to name: String = "app", line: UInt = #line) -> String {
+    let path = "\(folder.path)/\(name)"
+    let outcome = dustin(["compile", "--runner", runner, "-o", path, "-q"] + arguments)
+    XCTAssertEqual(outcome.status, 0, outcome.errors, line: line)
+    return path
+  }
+
+  /// What the executable does with arguments.
+  private func run(_ path: String, _ arguments: [String]) -> Outcome {
+    let console = Console(input: [])
+    let status = runApplication(arguments, path: path, console: console)
+    return Outcome(
+      status: status, output: String(decoding: console.output, as: UTF8.self),
+      transcript: String(decoding: console.transcript, as: UTF8.self),
+      errors: String(decoding: console.errors, as: UTF8.self))
+  }
+
+  /// The same arguments give the same tokens, in an object with the same keys.
+  private func expectSame(_ path: String, _ run: [String], _ arguments: [String], line: UInt = #line) throws {
+    let own = self.run(path, prompt + arguments)
+    let tool = dustin(["run"] + run + prompt + arguments)
+    XCTAssertEqual(own.status, 0, own.errors, line: line)
+    XCTAssertEqual(tool.status, 0, tool.errors, line: line)
+    let (a, b) = (try json(own.output), try json(tool.output))
+    XCTAssertEqual(a.tokens, b.tokens, "\(arguments)", line: line)
+    XCTAssertEqual(a["text"]?.stringValue, b["text"]?.stringValue, line: line)
+    XCTAssertEqual(a.keys, b.keys, line: line)
+    for key in a.keys { XCTAssertEqual(a[key]?.keys, b[key]?.keys, key, line: line) }
+    XCTAssertFalse(a.tokens.isEmpty, line: line)
+  }
+
+  func testTokensAreThoseOfTheTool() throws {
+    let app = compile(pair)
+    try expectSame(app, pair, ["-n", "24"])
+    try expectSame(app, pair, ["-n", "24", "--temp", "0.8", "--top-p", "0.9", "--seed", "7"])
+    try expectSame(app, pair, ["-n", "8", "--draft-max", "0"])
+    let text = run(app, ["-p", garden, "-n", "16", "-q"])
+    XCTAssertEqual(text.output, dustin(["run"] + pair + ["-p", garden, "-n", "16", "-q"]).output)
+    let full = run(app, ["-p", garden, "-c", "24", "-q"])
+    XCTAssertEqual(full.status, 0, full.errors)
+    let long = run(app, ["-p", garden, "-c", "40000"])
+    XCTAssertEqual(long.status, 1)
+    XCTAssertTrue(long.errors.contains("a context of 40000 tokens is outside 1 … 34816"), long.errors)
+  }
+
+  func testPresetsAreCompiledInAndMayBeExact() throws {
+    let preset = ["--preset", "dustin{budget=64}"]
+    let app = compile(pair + preset)
+    try expectSame(app, pair + preset, ["-n", "24"])
+    try expectSame(app, pair + preset, ["-n", "24", "--exact"])
+    let info = try json(run(app, ["--info", "--json"]).output)
+    XCTAssertTrue(try XCTUnwrap(info["preset"]?["text"]?.stringValue).hasPrefix("dustin{budget=64"))
+    XCTAssertEqual(info["models"]?.arrayValue?.map { $0["role"]?.stringValue }, ["target", "draft"])
+    XCTAssertTrue(run(app, ["--info"]).output.contains("budget 64"))
+    let without = run(app, ["-p", "x", "--exact", "--draft-max", "0"])
+    XCTAssertEqual(without.status, 64)
+    XCTAssertTrue(without.errors.contains("--exact with a preset needs a draft"), without.errors)
+  }
+
+  func testPassesStandWhereAPresetDoes() throws {
+    let passes = "sparsify-verify{signals=[bounds] sets=layer granularity=16 budget=64}"
+    let app = compile(["-m", target, "--passes", passes])
+    let info = try json(run(app, ["--info", "--json"]).output)
+    XCTAssertEqual(
+      info["models"]?.arrayValue?.first?["passes"]?.stringValue,
+      "target,numerics{mode=fast},\(passes),choose-kv-layout,kernels")
+    XCTAssertEqual(run(app, prompt + ["-n", "8"]).status, 0)
+    let wrong = dustin([
+      "compile", "-m", target, "--runner", runner, "--passes", "sparsfy-verify", "-o", "\(folder.path)/x",
+    ])
+    XCTAssertEqual(wrong.status, 1)
+    XCTAssertTrue(wrong.errors.contains("did you mean 'sparsify-verify'?"), wrong.errors)
+  }
+
+  func testEveryLevelThatRunsHereGivesTheToolsTokens() throws {
+    let ids = try folder.write("ids.json", "[1, 2, 3, 5, 8]")
+    let app = compile(["-m", Self.small, "--cpu", "all"])
+    let arguments = ["--prompt-ids", ids, "-n", "12", "--ignore-eos", "--json"]
+    for level in CPULevel.runnable {
+      let own = run(app, arguments + ["--cpu", level.rawValue])
+      XCTAssertEqual(own.status, 0, own.errors)
+      let tool = dustin(["run", "-m", Self.small, "--cpu", level.rawValue] + arguments)
+      XCTAssertEqual(try json(own.output).tokens, try json(tool.output).tokens, level.rawValue)
+    }
+    XCTAssertTrue(run(app, ["--info"]).output.contains("avx512-bf16, x86-64-v4, x86-64-v3, x86-64-v2"))
+    let two = compile(["-m", Self.small, "--cpu", "x86-64-v2"], to: "v2")
+    let refused = run(two, arguments + ["--cpu", "x86-64-v3"])
+    XCTAssertEqual(refused.status, 1)
+    XCTAssertTrue(refused.errors.contains("'v2' has no code for 'x86-64-v3', only for x86-64-v2"), refused.errors)
+    XCTAssertEqual(run(two, ["-p", "x", "--cpu", "x86-64-v9"]).status, 64)
+  }
+
+  func testTheSameModelGivesTheSameBytes() throws {
+    let first = try readFile(compile(["-m", Self.small], to: "first"))
+    XCTAssertTrue(try readFile(compile(["-m", Self.small], to: "second")) == first)
+  }
+
+  // MARK: Damage
+
+  func testDamagedFilesGetOneMessage() throws {
+    let bytes = try readFile(compile(["-m", Self.small]))
+    let table = try ApplicationFile(path: "\(folder.path)/app").table
+    let ids = try folder.write("ids.json", "[1, 2, 3]")
+    func expect(_ changed: [UInt8], _ message: String, _ arguments: [String], line: UInt = #line) throws {
+      let path = "\(folder.path)/damaged"
+      try writeFileAtomically(path, bytes: changed)
+      let outcome = run(path, arguments)
+      XCTAssertEqual(outcome.status, 1, message, line: line)
+      XCTAssertTrue(outcome.errors.contains(message), outcome.errors, line: line)
+      XCTAssertEqual(outcome.errors.components(separatedBy: "error:").count, 2, outcome.errors, line: line)
+      XCTAssertEqual(outcome.output, "", line: line)
+    }
+    let arguments = ["--prompt-ids", ids, "-n", "1"]
+    for count in stride(from: 1, to: bytes.count, by: 4099) {
+      try expect(Array(bytes[..<count]), "is damaged", arguments)
+    }
+    try expect(bytes + [0], "is damaged", arguments)
+    for section in table.sections where section.isChecked {
+      for place in [section.offset, section.offset + section.count / 2, section.offset + section.count - 1] {
+        var changed = bytes
+        changed[place] ^= 0x10
+        try expect(changed, "its section '\(section.name)' was changed", arguments)
+      }
+    }
+    // Every byte of the table of contents and of the trailer.
+    let end = table.sections.map { $0.offset + $0.count }.max() ?? 0
+    for place in stride(from: end, to: bytes.count, by: 7) {
+      var changed = bytes
+      changed[place] ^= 0x01
+      let path = "\(folder.path)/damaged"
+      try writeFileAtomically(path, bytes: changed)
+      XCTAssertEqual(run(path, arguments).status, 1, "\(place)")
+    }
+    // Weights are not read before they are needed: --check reads them.
+    let weights = try XCTUnwrap(table.sections.first { $0.name == "target/weights" })
+    var changed = bytes
+    changed[weights.offset + weights.count / 2] ^= 0x10
+    try expect(changed, "its section 'target/weights' was changed", ["--check"])
+    XCTAssertEqual(run("\(folder.path)/app", ["--check"]).status, 0)
+  }
+
+  func testFilesThatAreNoApplications() throws {
+    let text = run(try folder.write("text", "hello"), ["--info"])
+    XCTAssertTrue(text.errors.contains("'text' is damaged"), text.errors)
+    let missing = run("\(folder.path)/missing", ["--info"])
+    XCTAssertTrue(missing.errors.contains("cannot open '\(folder.path)/missing'"), missing.errors)
+    // A program that nothing was appended to.
+    let tool = "/proc/self/exe"
+    let bare = run(tool, ["--info"])
+    XCTAssertEqual(bare.status, 1)
+    XCTAssertTrue(bare.errors.contains("holds no model: it is the runner"), bare.errors)
+  }
+
+  func testExternalWeightsAreFoundAndChecked() throws {
+    let ids = try folder.write("ids.json", "[1, 2, 3]")
+    let arguments = ["--prompt-ids", ids, "-n", "6", "--ignore-eos", "--json"]
+    let app = compile(["-m", Self.small, "--weights", "external"])
+    let whole = compile(["-m", Self.small], to: "whole")
+    XCTAssertEqual(try json(run(app, arguments).output).tokens, try json(run(whole, arguments).output).tokens)
+    XCTAssertLessThan(try readFile(app).count, try readFile(whole).count)
+    XCTAssertTrue(run(app, ["--info"]).output.contains("packed in 'app.weights'"))
+    XCTAssertEqual(run(app, ["--check"]).status, 0)
+
+    let files = FileManager.default
+    try files.moveItem(atPath: app + ".weights", toPath: "\(folder.path)/moved")
+    let missing = run(app, arguments)
+    XCTAssertEqual(missing.status, 1)
+    XCTAssertTrue(missing.errors.contains("--weights FILE names another place"), missing.errors)
+    XCTAssertEqual(
+      try json(run(app, arguments + ["--weights", "\(folder.path)/moved"]).output).tokens,
+      try json(run(whole, arguments).output).tokens)
+    XCTAssertTrue(
+      run(whole, arguments + ["--weights", "\(folder.path)/moved"]).errors.contains("it takes no --weights"))
+
+    let other = compile(["-m", "\(root)/Tests/Fixtures/qwen2-tied", "--weights", "external"], to: "other")
+    let wrong = run(app, arguments + ["--weights", other + ".weights"])
+    XCTAssertEqual(wrong.status, 1)
+    XCTAssertTrue(wrong.errors.contains("are not those that 'app' was compiled with"), wrong.errors)
+    let bytes = try readFile("\(folder.path)/moved")
+    try writeFileAtomically("\(folder.path)/cut", bytes: Array(bytes.dropLast(5)))
+    XCTAssertTrue(run(app, arguments + ["--weights", "\(folder.path)/cut"]).errors.contains("is damaged"))
+  }
+
+  // MARK: Writing
+
+  /// The limit of a file's length stands for a full disk: the write fails half-way.
+  func testAFullDiskLeavesNothing() throws {
+    let tool = try ToolProcess.path()
+    for more in [[], ["--weights", "external"]] as [[String]] {
+      let out = try TemporaryFolder()
+      let process = Process()
+      process.executableURL = URL(fileURLWithPath: "/bin/sh")
+      // Blocks of 512 bytes: 2 MB of 50.
+      process.arguments =
+        ["-c", "ulimit -f 4096; exec \"$@\"", "sh", tool, "compile", "-m", target, "--runner", runner]
+        + ["-o", "\(out.path)/app"] + more
+      let errors = Pipe()
+      process.standardError = errors
+      try process.run()
+      let text = String(decoding: errors.fileHandleForReading.readDataToEndOfFile(), as: UTF8.self)
+      process.waitUntilExit()
+      XCTAssertEqual(process.terminationStatus, 1, text)
+      XCTAssertTrue(text.contains("File too large"), text)
+      XCTAssertEqual(try FileManager.default.contentsOfDirectory(atPath: out.path), [])
+    }
+  }
+
+  func testAFailureLeavesTheOldFile() throws {
+    let old = try folder.write("app", "old")
+    let outcome = dustin(["compile", "-m", "/nowhere", "--runner", runner, "-o", old])
+    XCTAssertEqual(outcome.status, 1)
+    XCTAssertEqual(try readFile(old), Array("old".utf8))
+    XCTAssertEqual(dustin(["compile", "-m", Self.small, "--runner", runner, "-o", "/nowhere/app"]).status, 1)
+  }
+
+  func testExecutablesCanBeExecuted() throws {
+    let old = try folder.write("app", "old")
+    let app = compile(["-m", Self.small])
+    XCTAssertEqual(app, old)
+    XCTAssertTrue(FileManager.default.isExecutableFile(atPath: app))
+    XCTAssertTrue(FileManager.default.isExecutableFile(atPath: compile(["-m", Self.small], to: "new")))
+  }
+
+  func testRunnersThatAreNone() throws {
+    func refused(_ path: String, line: UInt = #line) -> String {
+      let outcome = dustin(["compile", "-m", Self.small, "--runner", path, "-o", "\(folder.path)/x"])
+      XCTAssertEqual(outcome.status, 1, line: line)
+      XCTAssertFalse(fileExists("\(folder.path)/x"), line: line)
+      return outcome.errors
+    }
+    XCTAssertTrue(refused("/nowhere").contains("cannot open '/nowhere'"))
+    XCTAssertTrue(refused(try folder.write("text", "hello")).contains("is no runner"))
+    XCTAssertTrue(refused(try folder.write("old", "DUSTIN RUNNER 0.0, format 0")).contains("another version of dustin"))
+    XCTAssertTrue(refused(try folder.write("old", "DUSTIN RUNNER 0.0, format 0")).contains("make build"))
+    // This process is an ELF file that needs libraries.
+    let dynamic = "\(folder.path)/dynamic"
+    try writeFileAtomically(dynamic, bytes: readFile("/proc/self/exe", limit: 1 << 30) + Array(runnerMark.utf8))
+    XCTAssertTrue(refused(dynamic).contains("is linked dynamically"))
+  }
+
+  func testWrongArguments() throws {
+    func expect(_ arguments: [String], _ message: String, line: UInt = #line) {
+      let outcome = dustin(["compile", "-m", Self.small, "-o", "\(folder.path)/x"] + arguments)
+      XCTAssertEqual(outcome.status, 64, outcome.errors, line: line)
+      XCTAssertTrue(outcome.errors.contains(message), outcome.errors, line: line)
+    }
+    expect(["--cpu", "x86-64-v5"], "There is no CPU level 'x86-64-v5'")
+    expect(["--cpu", "native,"], "There is no CPU level ''")
+    expect(["--emit", "asm", "--cpu", "all"], "is made for one CPU level")
+    expect(["--preset", "quest", "--passes", "cse"], "not both")
+    expect(["--draft-passes", "cse"], "--draft-passes needs a draft")
+    expect(["--emit", "ir", "--weights", "external"], "--weights is for executables")
+    expect(["--role", "draft"], "--role draft needs a draft")
+    expect(["-c", "0"], "-c must be 1 or more")
+  }
+
+  // MARK: The other things to emit
+
+  func testTextsAndObjectsOfOneModel() throws {
+    func emitted(_ kind: String, _ more: [String] = []) -> String {
+      let outcome = dustin(["compile", "-m", Self.small, "--emit", kind, "-o", "-"] + more)
+      XCTAssertEqual(outcome.status, 0, outcome.errors)
+      return outcome.output
+    }
+    let module = emitted("ir")
+    XCTAssertTrue(module.hasPrefix("dustin 1\nstage planned"), String(module.prefix(40)))
+    XCTAssertEqual(dustin(["check", try folder.write("m.dust", module)]).status, 0)
+    XCTAssertTrue(emitted("plan", ["--cpu", "x86-64-v3"]).hasPrefix("plan for x86-64-v3\n"))
+    XCTAssertTrue(emitted("llvm").contains("@dustin_entry"))
+    XCTAssertTrue(emitted("asm").contains("dustin_entry:"))
+    let path = "\(folder.path)/model.o"
+    XCTAssertEqual(dustin(["compile", "-m", Self.small, "--emit", "object", "-o", path]).status, 0)
+    let object = try readFile(path)
+    XCTAssertEqual(object.prefix(4), [0x7F, 0x45, 0x4C, 0x46])
+    XCTAssertEqual(dustin(["compile", "-m", Self.small, "--emit", "object", "-o", "-"]).status, 64)
+    let draftText = dustin(["compile"] + pair + ["--role", "draft", "--emit", "ir", "-o", "-"]).output
+    XCTAssertTrue(draftText.contains("func @draft("), String(draftText.prefix(100)))
+  }
+}
+
+/// The runner as `make build` links it.
+final class StandaloneTests: XCTestCase {
+  /// Without a path, a home, a library, or anything else in its surroundings.
+  func testAnExecutableRunsByItself() throws {
+    let runner = "\(root)/.build/runner/release/dustin-runner"
+    guard fileExists(runner) else { throw XCTSkip("there is no '\(runner)': 'make runner' makes it") }
+    let folder = try TemporaryFolder()
+    let app = "\(folder.path)/app"
+    let pair = ["-m", target, "-md", draft]
+    let compiled = dustin(["compile"] + pair + ["--runner", runner, "-o", app, "-q"])
+    XCTAssertEqual(compiled.status, 0, compiled.errors)
+    let arguments = ["-p", garden, "-n", "16", "--json"]
+    let process = Process()
+    process.executableURL = URL(fileURLWithPath: app)
+    process.arguments = arguments
+    process.environment = [:]
+    let output = Pipe()
+    process.standardOutput = output
+    try process.run()
+    let text = String(decoding: output.fileHandleForReading.readDataToEndOfFile(), as: UTF8.self)
+    process.waitUntilExit()
+    XCTAssertEqual(process.terminationStatus, 0)
+    XCTAssertEqual(try json(text).tokens, try json(dustin(["run"] + pair + arguments).output).tokens)
+  }
+}
