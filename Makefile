@@ -41,3 +41,7 @@ format:
 
 format-check:
 	swift format lint --strict -r Package.swift Sources Tests examples
+
+# The public API and the pages of Docs as a web site: .build/docs, to be shown by any web server. Needs no network.
+docs: build
+	.ci/docs .build/release .build/docs

@@ -26,6 +26,7 @@ let package = Package(
     .executable(name: "dustin", targets: ["dustin"]),
     .library(name: "DustinIR", targets: ["DustinIR"]),
     .library(name: "DustinPasses", targets: ["DustinPasses"]),
+    .library(name: "DustinRuntime", targets: ["DustinRuntime"]),
     .library(name: "DustinDriver", targets: ["DustinDriver"]),
     .library(name: "DustinTesting", targets: ["DustinTesting"]),
   ],

@@ -29,7 +29,7 @@ extension KVCache {
   ///
   /// - Parameters:
   ///   - other: The same tokens in another model.
-  ///   - positions: Committed positions of both.
+  ///   - count: Committed positions of both.
   ///   - names: Only these; nil: all.
   /// - Returns: The names of what was copied.
   /// - Throws: `DiagnosticError` with id `context` when one of the caches does not hold the positions.

@@ -6,21 +6,16 @@ set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
 root=$(cd "$here/../.." && pwd)
 work=${1:-$root/.build/examples}
-mkdir -p "$work"
-work=$(cd "$work" && pwd)
-
-# A package repository with a version: what a URL of a published Dustin would be.
-rm -rf "$work/dustin"
-git clone --quiet --bare "$root" "$work/dustin"
-git -C "$work/dustin" tag --force 0.1.0 HEAD >/dev/null
-export DUSTIN_URL="file://$work/dustin"
+DUSTIN_URL=$("$root/examples/package-of-checkout.sh" "$work")
+export DUSTIN_URL
 
 mkdir -p "$work/mytool"
+rm -f "$work/mytool/Package.resolved"
 cp -R "$here/Package.swift" "$here/Sources" "$work/mytool/"
-swift build --package-path "$work/mytool" --product mytool "${BUILD[@]:---quiet}"
-mytool=$work/mytool/.build/debug/mytool
+swift build --quiet --package-path "$work/mytool" --scratch-path "$work/build" --product mytool
+mytool=$work/build/debug/mytool
 
 "$mytool" passes recent-share
 "$mytool" presets steady-dustin
 "$mytool" run -m "$root/examples/models/target" -md "$root/examples/models/draft" \
-  -f "$root/examples/books/emma.txt" --prompt-limit 2000 -n 32 --preset 'steady-dustin{budget=256}'
+  -f "$root/examples/books/emma.txt" --prompt-limit "${TOKENS:-2000}" -n "${NEW:-32}" --preset 'steady-dustin{budget=256}'
