@@ -1,11 +1,13 @@
 # make build  builds the tool, and the runner that 'dustin compile' makes executables of
 # make demo   reads a book and goes on writing it; TOKENS=4000 reads less of it
 # make test   builds and runs all tests
+# make fuzz   tries 100,000 broken modules, pipelines and command lines; FUZZ=1000000 tries more
 # Both install what is missing: llvm-dev and libopenblas-dev (as root or with sudo).
 
 SHELL := /bin/bash
 TOKENS ?= 32000
 NEW ?= 200
+FUZZ ?= 100000
 # Plug-ins use the tool's symbols; the manifest stays free of unsafe flags.
 TOOL_FLAGS := -Xlinker --export-dynamic
 # Tests see the modules' internals, which needs a build of its own.
@@ -15,7 +17,7 @@ TEST_FLAGS := $(TOOL_FLAGS) -c release -Xswiftc -enable-testing --scratch-path .
 RUNNER := .build/runner
 RUNNER_FLAGS := -c release --product dustin-runner --scratch-path $(RUNNER) -Xswiftc -static-executable -Xlinker -s
 
-.PHONY: build demo runner test packages format format-check
+.PHONY: build demo runner test fuzz packages format format-check
 
 build: packages runner
 	swift build -c release $(TOOL_FLAGS) --product dustin
@@ -32,6 +34,10 @@ demo: build
 test: packages runner
 	swift build $(TEST_FLAGS) --build-tests
 	swift test $(TEST_FLAGS) --skip-build --disable-swift-testing
+
+fuzz: packages
+	swift build $(TEST_FLAGS) --build-tests
+	DUSTIN_FUZZ=$(FUZZ) swift test $(TEST_FLAGS) --skip-build --disable-swift-testing --filter FuzzTests
 
 packages:
 	@.ci/packages

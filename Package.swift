@@ -28,7 +28,7 @@ let package = Package(
     .library(name: "DustinPasses", targets: ["DustinPasses"]),
     .library(name: "DustinRuntime", targets: ["DustinRuntime"]),
     .library(name: "DustinDriver", targets: ["DustinDriver"]),
-    .library(name: "DustinTesting", targets: ["DustinTesting"]),
+    .library(name: "DustinTesting", targets: ["DustinTesting", "DustinDriver"]),
   ],
   dependencies: [
     .package(url: "https://github.com/apple/swift-argument-parser", from: "1.5.0")
@@ -41,6 +41,7 @@ let package = Package(
     .target(name: "DustinSupport", dependencies: ["CDustin"]),
     .target(name: "DustinText", dependencies: ["DustinSupport"]),
     .target(name: "DustinIR", dependencies: ["DustinSupport"]),
+    .target(name: "DustinTesting", dependencies: ["DustinIR"]),
     .target(name: "DustinPasses", dependencies: ["DustinIR"]),
     .target(name: "DustinModels", dependencies: ["DustinIR"]),
     .target(name: "DustinInterpreter", dependencies: ["DustinIR", "COpenBLAS"]),
@@ -51,15 +52,14 @@ let package = Package(
       name: "DustinDriver",
       dependencies: [
         "DustinPasses", "DustinModels", "DustinText", "DustinInterpreter", "DustinCodegen", "DustinRuntime",
-        "DustinRunner", .product(name: "ArgumentParser", package: "swift-argument-parser"),
+        "DustinRunner", "DustinTesting", .product(name: "ArgumentParser", package: "swift-argument-parser"),
       ]),
-    .target(name: "DustinTesting", dependencies: ["DustinDriver", "DustinPasses"]),
     .executableTarget(name: "dustin-runner", dependencies: ["DustinRunner", "CRunner"]),
     .executableTarget(name: "dustin", dependencies: ["DustinDriver", "DustinRunner"]),
     .testTarget(name: "DustinSupportTests", dependencies: ["DustinSupport"]),
     .testTarget(name: "DustinTextTests", dependencies: ["DustinText"], exclude: ["Golden"]),
     .testTarget(name: "DustinIRTests", dependencies: ["DustinIR", "DustinTesting"]),
-    .testTarget(name: "DustinPassesTests", dependencies: ["DustinPasses", "DustinInterpreter", "DustinTesting"]),
+    .testTarget(name: "DustinPassesTests", dependencies: ["DustinDriver", "DustinInterpreter", "DustinTesting"]),
     .testTarget(name: "DustinInterpreterTests", dependencies: ["DustinInterpreter", "DustinPasses", "DustinModels"]),
     .testTarget(name: "DustinModelsTests", dependencies: ["DustinModels", "DustinInterpreter"]),
     .testTarget(

@@ -18,8 +18,9 @@ public struct DustinCommand: ParsableCommand {
       RunCommand.self, CompileCommand.self, CalibrateCommand.self, EvalCommand.self, BenchCommand.self,
       SelfcheckCommand.self,
       ImportCommand.self, OptCommand.self,
-      CheckCommand.self, FormatCommand.self, OpsCommand.self, PassesCommand.self, PipelinesCommand.self,
-      PresetsCommand.self, PluginFlagsCommand.self, VersionCommand.self,
+      CheckCommand.self, FormatCommand.self, TestCommand.self,
+      OpsCommand.self, PassesCommand.self, PipelinesCommand.self, PresetsCommand.self, PluginFlagsCommand.self,
+      VersionCommand.self,
     ])
 
   public init() {}

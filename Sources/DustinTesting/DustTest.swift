@@ -8,8 +8,8 @@ import DustinSupport
 ///   other ones). A line that ends with `\` goes on in the next RUN line.
 /// * `// error: text` behind a line expects an error there whose message contains the text, from every RUN line that
 ///   has no such comment of its own. Behind a RUN line it expects an error that has no place in the file.
-/// * `// EXPECT:` begins the end of the file: below it stands the whole output, each line behind `// `. Running the
-///   tests with DUSTIN_BLESS=1 in the environment writes it.
+/// * `// EXPECT:` begins the end of the file: below it stands the whole output, each line behind `// `. `dustin test
+///   --bless` writes it, and so does DUSTIN_BLESS=1 in the environment.
 /// * A file without RUN line is read and verified, and its text must read back to the same text.
 public struct DustTest {
   /// Takes arguments and the file, returns what the command would print.
@@ -91,7 +91,8 @@ public struct DustTest {
       "expectation", "line \(line + 1) of the output differs from the EXPECT block", at: expectation.range,
       notes: [
         .note("expected \(show(wanted))"), .note("found \(show(found))"),
-        .note("run the tests with \(Self.blessVariable)=1 in the environment to accept the output as it is"),
+        .note(
+          "'dustin test --bless' accepts the output as it is, and so does \(Self.blessVariable)=1 in the environment"),
       ])
   }
 

@@ -153,6 +153,26 @@ final class ModuleCommandTests: XCTestCase {
     XCTAssertTrue(dustin(["opt", module, "--emit", "plan"]).errors.contains("needs stage 'planned'"))
   }
 
+  /// The references are what the commands print of the declarations.
+  func testReferencesAreCurrent() throws {
+    for (command, path) in [("ops", "IR/OPS.md"), ("passes", "IR/PASSES.md")] {
+      let printed = dustin([command, "--markdown"])
+      XCTAssertEqual(printed.status, 0, printed.errors)
+      try compare(printed.output, path)
+    }
+    // A section as it stands in the whole.
+    let passes = dustin(["passes", "--markdown"]).output
+    for name in PassRegistry.standard.names {
+      let section = dustin(["passes", "--markdown", name]).output
+      XCTAssertTrue(passes.contains("\n" + section), name)
+      XCTAssertTrue(
+        section.contains("Published: ") || FileManager.default.fileExists(atPath: "\(root)/IR/tests/\(name)"),
+        "IR/PASSES.md says that the tests of \(name) are in IR/tests/\(name)")
+    }
+    XCTAssertTrue(
+      dustin(["ops", "--markdown"]).output.contains("\n" + dustin(["ops", "--markdown", "attend"]).output))
+  }
+
   func testEveryOpPassAndPipelineIsExplained() {
     for name in OpRegistry.standard.definitions.map(\.name) {
       XCTAssertTrue(dustin(["ops", name]).output.contains("example\n"), name)

@@ -1,3 +1,4 @@
+import DustinSupport
 import XCTest
 
 @testable import DustinIR
@@ -71,7 +72,7 @@ final class LineDifferenceTests: XCTestCase {
 
   /// Texts of any lines: what the edits and the printed diff say makes the new text of the old one.
   func testDiffsApply() throws {
-    var random = FuzzTests.SplitMix(state: 7)
+    var random = SplitMix(seed: 7)
     var lines = ["}", "", "  return", "func @f() {", "func @g() {", "dim T <= 1", "dim T <= 2", "weight @w : f32[1]"]
     for index in 0..<12 { lines += ["  %\(index) = a", "  %\(index) = b"] }
     for round in 0..<400 {

@@ -79,7 +79,7 @@ final class RoundTripTests: XCTestCase {
 
   /// Every float that a constant can hold survives the text bit for bit.
   func testFloats() throws {
-    var random = FuzzTests.SplitMix(state: 7)
+    var random = SplitMix(seed: 7)
     var values: [Float] = [0, -0.0, .leastNonzeroMagnitude, .greatestFiniteMagnitude, .infinity, -.infinity, 1 / 3]
     while values.count < 2000 {
       let value = Float(bitPattern: UInt32(truncatingIfNeeded: random.next()))

@@ -1,3 +1,4 @@
+import DustinDriver
 import DustinSupport
 import DustinTesting
 import XCTest

@@ -1,3 +1,4 @@
+import DustinDriver
 import DustinSupport
 import DustinTesting
 import XCTest
@@ -93,7 +94,7 @@ final class DustTestTests: XCTestCase {
       found[0].notes.map(\.message),
       [
         "expected '  return %y'", "found '  return %x'",
-        "run the tests with DUSTIN_BLESS=1 in the environment to accept the output as it is",
+        "'dustin test --bless' accepts the output as it is, and so does DUSTIN_BLESS=1 in the environment",
       ])
     XCTAssertEqual(try blessing.run(buffer(old)), blessed)
   }

@@ -1,3 +1,4 @@
+import DustinDriver
 import DustinIR
 import DustinPasses
 import DustinSupport

@@ -1,5 +1,6 @@
 import DustinIR
 import DustinPasses
+import DustinSupport
 import XCTest
 
 final class PlanMemoryTests: XCTestCase {
@@ -30,7 +31,7 @@ final class PlanMemoryTests: XCTestCase {
   }
 
   func testPlansOfRandomFunctions() throws {
-    var random = SplitMix(state: 7)
+    var random = SplitMix(seed: 7)
     for _ in 0..<100 {
       let module = try readModule(randomFunction(&random))
       try runPasses("plan-memory", on: module)
@@ -77,17 +78,6 @@ final class PlanMemoryTests: XCTestCase {
   }
 
   // MARK: Random functions
-
-  private struct SplitMix: RandomNumberGenerator {
-    var state: UInt64
-    mutating func next() -> UInt64 {
-      state &+= 0x9e37_79b9_7f4a_7c15
-      var z = state
-      z = (z ^ (z >> 30)) &* 0xbf58_476d_1ce4_e5b9
-      z = (z ^ (z >> 27)) &* 0x94d0_49bb_1331_11eb
-      return z ^ (z >> 31)
-    }
-  }
 
   /// Row ops over values picked at random: long and short lives, views, sums in place, unused results, several returns.
   private func randomFunction(_ random: inout SplitMix) -> String {

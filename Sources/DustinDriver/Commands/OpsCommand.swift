@@ -9,16 +9,19 @@ struct OpsCommand: ParsableCommand {
 
   @Argument(help: "The op to explain.")
   var name: String?
+  @Flag(help: "Prints Markdown: of all ops it is IR/OPS.md.")
+  var markdown = false
 
   func run() throws {
     let registry = OpRegistry.standard
+    if markdown, name == nil { return try Console.current.write(registry.markdown()) }
     guard let name else {
       return try Console.current.write(nameTable(registry.definitions.map { ($0.name, $0.summary) }))
     }
     guard let definition = registry[name] else {
       throw unknownName("unknown-op", "op", name, registry.definitions.map(\.name))
     }
-    try Console.current.write(Self.explanation(of: definition))
+    try Console.current.write(markdown ? definition.markdown() : Self.explanation(of: definition))
   }
 
   static func explanation(of definition: OpDefinition) -> String {

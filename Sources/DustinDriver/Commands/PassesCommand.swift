@@ -9,12 +9,16 @@ struct PassesCommand: ParsableCommand {
 
   @Argument(help: "The pass to explain.")
   var name: String?
+  @Flag(help: "Prints Markdown: of all passes, with pipelines and presets, it is IR/PASSES.md.")
+  var markdown = false
   @OptionGroup var plugins: PluginOptions
 
   func run() throws {
     let registry = PassRegistry.tool
+    if markdown, name == nil { return try Console.current.write(registry.markdown()) }
     guard let name else { return try Console.current.write(nameTable(registry.passes.map { ($0.name, $0.summary) })) }
     guard let pass = registry.make(name) else { throw unknownName("unknown-pass", "pass", name, registry.names) }
+    if markdown { return try Console.current.write(PassRegistry.markdown(of: pass)) }
     var lines = [pass.name, "  \(pass.summary)"]
     if let origin = registry.origins[name] { lines.append("  from \(origin)") }
     if !pass.options.isEmpty { lines += ["", "options"] }

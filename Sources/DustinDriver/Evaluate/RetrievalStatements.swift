@@ -1,3 +1,4 @@
+import DustinSupport
 import DustinText
 
 /// What is woven into a text, and what is asked about it, word for word as the models learnt it:

@@ -18,8 +18,8 @@ extension OpRegistry {
     return text + definitions.map { "\n" + $0.markdown() }.joined()
   }
 
-  /// A vertical bar would end the cell.
-  fileprivate static func cell(_ text: String) -> String {
+  /// A text as a table's cell: a vertical bar would end it.
+  public static func cell(_ text: String) -> String {
     String(text.flatMap { $0 == "|" ? ["\\", "|"] : [$0] })
   }
 }

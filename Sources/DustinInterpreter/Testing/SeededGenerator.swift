@@ -1,16 +1,12 @@
-/// SplitMix64: the same numbers for the same seed on every machine, for tests that name the seed that failed.
+import DustinSupport
+
+/// The same numbers for the same seed on every machine, for tests that name the seed that failed.
 public struct SeededGenerator: RandomNumberGenerator, Sendable {
-  private var state: UInt64
+  private var base: SplitMix
 
-  public init(seed: UInt64) { state = seed }
+  public init(seed: UInt64) { base = SplitMix(seed: seed) }
 
-  public mutating func next() -> UInt64 {
-    state &+= 0x9e37_79b9_7f4a_7c15
-    var z = state
-    z = (z ^ (z >> 30)) &* 0xbf58_476d_1ce4_e5b9
-    z = (z ^ (z >> 27)) &* 0x94d0_49bb_1331_11eb
-    return z ^ (z >> 31)
-  }
+  public mutating func next() -> UInt64 { base.next() }
 
   /// Of mean 0 and variance 1, within ±3.47: the sum of four uniform numbers is near enough to normal for a weight.
   public mutating func normal() -> Float {

@@ -1,11 +1,11 @@
 /// The generator SplitMix64 (Steele, Lea, Flood 2014): the same numbers for the same seed on every machine.
-struct SplitMix: RandomNumberGenerator {
+public struct SplitMix: RandomNumberGenerator, Sendable {
   private var state: UInt64
 
-  init(seed: UInt64) { state = seed }
+  public init(seed: UInt64) { state = seed }
 
   /// A stream of its own for every combination of keys.
-  init(_ keys: UInt64...) {
+  public init(_ keys: UInt64...) {
     state = 0
     for key in keys {
       state ^= key
@@ -13,7 +13,7 @@ struct SplitMix: RandomNumberGenerator {
     }
   }
 
-  mutating func next() -> UInt64 {
+  public mutating func next() -> UInt64 {
     state &+= 0x9E37_79B9_7F4A_7C15
     var z = state
     z = (z ^ (z >> 30)) &* 0xBF58_476D_1CE4_E5B9
@@ -22,12 +22,12 @@ struct SplitMix: RandomNumberGenerator {
   }
 
   /// A number of 0 ..< `bound`; 0 for bounds below 1.
-  mutating func below(_ bound: Int) -> Int { bound > 1 ? Int(next() % UInt64(bound)) : 0 }
+  public mutating func below(_ bound: Int) -> Int { bound > 1 ? Int(next() % UInt64(bound)) : 0 }
 
-  mutating func pick<T>(_ values: [T]) -> T? { values.isEmpty ? nil : values[below(values.count)] }
+  public mutating func pick<T>(_ values: [T]) -> T? { values.isEmpty ? nil : values[below(values.count)] }
 
   /// `count` different elements, in random order.
-  mutating func pick<T>(_ count: Int, of values: [T]) -> [T] {
+  public mutating func pick<T>(_ count: Int, of values: [T]) -> [T] {
     var rest = values
     var picked: [T] = []
     while picked.count < count, !rest.isEmpty { picked.append(rest.remove(at: below(rest.count))) }

@@ -1,6 +1,6 @@
-import DustinDriver
 import DustinIR
 import DustinPasses
+import DustinTesting
 
 extension DustTest {
   /// `dustin opt` and `dustin check`, over the given ops and passes: a plug-in's tests pass the registries that know its
