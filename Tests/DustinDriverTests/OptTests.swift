@@ -135,7 +135,34 @@ final class OptTests: XCTestCase {
     XCTAssertTrue(refused.errors.contains("'sparsify-verify' made @verify approximate"), refused.errors)
   }
 
+  /// What kernels become, as LLVM and the assembler write it, for a CPU that need not be this one.
+  func testEmitsCode() {
+    let arguments = ["opt", "\(root)/IR/models/draft-fast.dust", "--cpu", "x86-64-v3", "--emit"]
+    let llvm = dustin(arguments + ["llvm"])
+    XCTAssertTrue(llvm.output.contains("define ") && llvm.output.contains("@dustin_entry("), llvm.errors)
+    let assembly = dustin(arguments + ["asm"])
+    XCTAssertTrue(assembly.output.contains("dustin_entry:") && assembly.output.contains("%ymm"), assembly.errors)
+    XCTAssertFalse(assembly.output.contains("%zmm"), "this path has no AVX-512")
+    XCTAssertTrue(dustin(["opt", module, "--emit", "llvm"]).errors.contains("needs stage 'planned'"))
+  }
+
   // MARK: Failures
+
+  /// A reproducer brings the passes from outside along.
+  func testFailuresOfFiltersAreReproducible() throws {
+    let folder = try TemporaryFolder()
+    let path = folder.path + "/again.dust"
+    for filter in [
+      ["-p", "cse,broken,dce", "--pass-exec", "broken=echo 'no module'"], ["--pass-exec", "echo 'no module'"],
+    ] {
+      let outcome = dustin(["opt", module, "--reproducer", path] + filter)
+      XCTAssertEqual(outcome.status, 1)
+      XCTAssertTrue(outcome.errors.contains("what the filter printed is not a valid module"), outcome.errors)
+      let again = dustin(["test", path])
+      XCTAssertEqual(again.status, 1)
+      XCTAssertTrue(again.errors.contains("what the filter printed is not a valid module"), again.errors)
+    }
+  }
 
   func testAFailureIsReproducible() throws {
     let folder = try TemporaryFolder()

@@ -26,6 +26,10 @@ struct OptCommand: ParsableCommand {
     case tensor
     /// Kernels, calls and buffers; needs stage planned.
     case plan
+    /// LLVM's text of the kernels, optimised; needs stage planned.
+    case llvm
+    /// Assembler text of the kernels; needs stage planned.
+    case asm
   }
 
   @Argument(help: "The .dust file; '-' is standard input.")
@@ -42,9 +46,9 @@ struct OptCommand: ParsableCommand {
   var verifyEach = false
   @Flag(help: "Refuses the result if a pass made a function approximate.")
   var exact = false
-  @Option(help: "What to print: tensor (the module) or plan (kernels, calls and buffers).")
+  @Option(help: "What to print: tensor (the module), plan (kernels, calls and buffers), llvm or asm (their code).")
   var emit = Emission.tensor
-  @Option(help: "CPU path of --emit=plan: \(CPUChoice.list).")
+  @Option(help: "CPU path of --emit=plan, llvm and asm: \(CPUChoice.list).")
   var cpu = CPUChoice.native
   @Option(
     help: "Writes what repeats a failure into a file: the module before the failing pass and the rest of the pipeline.")
@@ -78,6 +82,7 @@ struct OptCommand: ParsableCommand {
     manager.instrumentations = watchers.all
     var repetition: String?
     if reproducer != nil { manager.reproducer = { repetition = $0 } }
+    (manager.reproducerOptions, manager.reproducerOmits) = (plugins.words, [PluginOptions.unnamedPass])
     do {
       try manager.run(pipeline, on: module)
       if let rest = try compilation.rest(for: module, registry) {
@@ -89,9 +94,12 @@ struct OptCommand: ParsableCommand {
     }
     try watchers.finish()
     if exact { try requireExact(module) }
-    switch emit {
-    case .tensor: return module.text()
-    case .plan: return try KernelPlan(lowering: module, for: cpu.target()).text()
+    if emit == .tensor { return module.text() }
+    let plan = try KernelPlan(lowering: module, for: cpu.target())
+    return switch emit {
+    case .tensor, .plan: plan.text()
+    case .llvm: try plan.llvmText()
+    case .asm: try plan.assembly()
     }
   }
 

@@ -24,6 +24,9 @@ struct PluginOptions: ParsableArguments {
       valueName: "[name=]command"))
   var passExec: [String] = []
 
+  /// What dumps call a filter without a name.
+  static let unnamedPass = "pass-exec"
+
   /// A name and what the shell is to run.
   struct Command {
     /// Nil: not to be called by a name.
@@ -53,9 +56,12 @@ struct PluginOptions: ParsableArguments {
     }
   }
 
+  /// The options as words of a command line: a reproducer needs the same passes.
+  var words: [String] { passExec.flatMap { ["--pass-exec", $0] } }
+
   /// The commands that have no name: passes behind the others.
   var unnamed: [CommandPass] {
-    passExec.map(Command.init).filter { $0.name == nil }.map { CommandPass(name: "pass-exec", command: $0.range) }
+    passExec.map(Command.init).filter { $0.name == nil }.map { CommandPass(name: Self.unnamedPass, command: $0.range) }
   }
 }
 
@@ -88,6 +94,7 @@ extension OptCommand: PluginCommand {
 extension RunCommand: PluginCommand {}
 extension EvalCommand: PluginCommand {}
 extension BenchCommand: PluginCommand {}
+extension TestCommand: PluginCommand {}
 extension PassesCommand: PluginCommand {}
 extension PipelinesCommand: PluginCommand {}
 extension PresetsCommand: PluginCommand {}

@@ -1,5 +1,6 @@
 import ArgumentParser
 import DustinIR
+import DustinPasses
 import DustinRunner
 import DustinSupport
 import DustinTesting
@@ -25,6 +26,8 @@ struct TestCommand: ParsableCommand {
       was printed. --bless writes EXPECT blocks anew. The exit code is 1 if a test fails.
       """)
 
+  @OptionGroup(title: "Passes from outside")
+  var plugins: PluginOptions
   @Argument(help: "Test files, and directories whose .dust files are all tests.")
   var paths: [String]
   @Flag(help: "Accepts what commands print: writes EXPECT blocks anew instead of comparing them.")
@@ -34,7 +37,7 @@ struct TestCommand: ParsableCommand {
 
   func run() throws {
     let console = Console.current
-    let test = DustTest(commands: DustTest.commands(), isBlessing: bless || DustTest.blessesByEnvironment)
+    let test = DustTest(commands: DustTest.commands(passes: .tool), isBlessing: bless || DustTest.blessesByEnvironment)
     // A test that several arguments name runs once.
     var seen: Set<String> = []
     let files = try paths.flatMap(Self.files).filter { seen.insert($0).inserted }
