@@ -16,8 +16,7 @@ public struct DustinCommand: ParsableCommand {
     version: versionText(),
     subcommands: [
       RunCommand.self, CompileCommand.self, CalibrateCommand.self, EvalCommand.self, BenchCommand.self,
-      SelfcheckCommand.self,
-      ImportCommand.self, OptCommand.self,
+      SelfcheckCommand.self, ImportCommand.self, OptCommand.self, ExplainCommand.self,
       CheckCommand.self, FormatCommand.self, TestCommand.self,
       OpsCommand.self, PassesCommand.self, PipelinesCommand.self, PresetsCommand.self, PluginFlagsCommand.self,
       VersionCommand.self,

@@ -95,6 +95,7 @@ extension RunCommand: PluginCommand {}
 extension EvalCommand: PluginCommand {}
 extension BenchCommand: PluginCommand {}
 extension TestCommand: PluginCommand {}
+extension ExplainCommand: PluginCommand {}
 extension PassesCommand: PluginCommand {}
 extension PipelinesCommand: PluginCommand {}
 extension PresetsCommand: PluginCommand {}

@@ -11,15 +11,20 @@ public struct FunctionCost: Equatable, Sendable {
   public private(set) var operations = 0.0
 
   public init(of function: Function, in module: Module, length: Int) {
+    self.init(of: function.body, in: module, length: length)
+  }
+
+  /// The same of some operations of a module.
+  public init(of operations: [Operation], in module: Module, length: Int) {
     let extents = Extents(module, length: length)
-    for operation in function.body {
+    for operation in operations {
       if let read = operation.cacheRead {
         // The step's own row is behind every set, and the last position that attention reads.
         let positions = (read.set.map { extents.last($0.type) } ?? Double(length)) + (read.isAttention ? 1 : 0)
         cacheBytes += Double(read.bytes) * positions
         if read.isAttention { denseCacheBytes += Double(read.bytes) * (Double(length) + 1) }
       }
-      operations += Self.operations(operation, extents, length: Double(length))
+      self.operations += Self.operations(operation, extents, length: Double(length))
     }
   }
 

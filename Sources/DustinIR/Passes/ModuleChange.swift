@@ -1,14 +1,15 @@
 /// What a module was at one moment, to tell later what became of it.
-struct ModuleSnapshot {
-  let text: String
+public struct ModuleSnapshot {
+  public let text: String
   fileprivate let stage: Stage
   fileprivate let fidelities: [(function: String, fidelity: Fidelity)]
   fileprivate let operations: Int
-  fileprivate let costs: [(function: String, cost: FunctionCost)]
+  /// What a token costs, by function.
+  public let costs: [(function: String, cost: FunctionCost)]
   fileprivate let length: Int
 
   /// - Parameter length: committed positions at which costs count; nil: `usualLength`.
-  init(_ module: Module, length: Int?) {
+  public init(_ module: Module, length: Int?) {
     text = module.text()
     stage = module.stage
     fidelities = module.functions.map { ($0.name, $0.fidelity) }
@@ -19,7 +20,7 @@ struct ModuleSnapshot {
   }
 
   /// What changed since another moment, a line each: operations, stage, fidelity, and what a token costs. Empty if nothing did.
-  func changes(since old: ModuleSnapshot) -> [String] {
+  public func changes(since old: ModuleSnapshot) -> [String] {
     guard text != old.text else { return [] }
     let counts = LineDifference(from: old.text, to: text).operationCounts
     var lines = [
@@ -48,8 +49,10 @@ struct ModuleSnapshot {
     return lines
   }
 
-  static func bytes(_ value: Double) -> String { scaled(value, 1024, ["B", "KiB", "MiB", "GiB", "TiB"]) }
-  static func count(_ value: Double) -> String { scaled(value, 1000, ["", "k", "M", "G", "T"]) }
+  /// `320 MiB`.
+  public static func bytes(_ value: Double) -> String { scaled(value, 1024, ["B", "KiB", "MiB", "GiB", "TiB"]) }
+  /// `722.5 M`.
+  public static func count(_ value: Double) -> String { scaled(value, 1000, ["", "k", "M", "G", "T"]) }
 
   /// Four digits are enough to compare by.
   private static func scaled(_ value: Double, _ step: Double, _ units: [String]) -> String {
