@@ -57,7 +57,7 @@ struct PluginOptions: ParsableArguments {
   }
 
   /// The options as words of a command line: a reproducer needs the same passes.
-  var words: [String] { passExec.flatMap { ["--pass-exec", $0] } }
+  var words: [String] { load.flatMap { ["--load", $0] } + passExec.flatMap { ["--pass-exec", $0] } }
 
   /// The commands that have no name: passes behind the others.
   var unnamed: [CommandPass] {

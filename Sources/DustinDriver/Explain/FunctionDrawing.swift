@@ -11,8 +11,11 @@ struct FunctionDrawing {
 
   var markup: String {
     var rows: [(title: String, operations: [Operation])] = []
-    for operation in function.body {
-      let title = Self.layer(of: operation) ?? ""
+    let titles = function.body.map(Self.layer)
+    for (index, operation) in function.body.enumerated() {
+      // What a pass put in without a layer's name belongs to the layer around it.
+      let next = titles[index...].first { $0 != nil } ?? nil
+      let title = titles[index] ?? (next != nil && next == rows.last?.title ? next : nil) ?? ""
       if rows.last?.title == title {
         rows[rows.count - 1].operations.append(operation)
       } else {

@@ -4,35 +4,9 @@ import XCTest
 
 @testable import DustinDriver
 
-#if canImport(FoundationXML)
-  import FoundationXML
-#endif
-
 /// The page of `dustin eval --report`, and the drawings on it.
 final class ReportTests: XCTestCase {
-  /// Whether a text is well-formed XML; all its text, elements and attributes.
-  private final class Reader: NSObject, XMLParserDelegate {
-    var text = ""
-    var elements: [String: Int] = [:]
-    var attributes: [String] = []
-
-    func parser(_ parser: XMLParser, foundCharacters string: String) { text += string }
-    func parser(
-      _ parser: XMLParser, didStartElement name: String, namespaceURI: String?, qualifiedName: String?,
-      attributes: [String: String]
-    ) {
-      elements[name, default: 0] += 1
-      self.attributes += attributes.values
-    }
-  }
-
-  private func read(_ page: String) throws -> Reader {
-    let reader = Reader()
-    let parser = XMLParser(data: Data(page.utf8))
-    parser.delegate = reader
-    XCTAssertTrue(parser.parse(), "\(String(describing: parser.parserError)) in line \(parser.lineNumber)")
-    return reader
-  }
+  private func read(_ page: String) throws -> MarkupReader { try MarkupReader(page) }
 
   func testAPlotShowsItsPoints() throws {
     var plot = LinePlot(
