@@ -15,18 +15,24 @@ TEST_FLAGS := $(TOOL_FLAGS) -c release -Xswiftc -enable-testing --scratch-path .
 
 # The runner needs no library at the place where it runs: flags that a package may not set, and so a build of its own.
 RUNNER := .build/runner
-RUNNER_FLAGS := -c release --product dustin-runner --scratch-path $(RUNNER) -Xswiftc -static-executable -Xlinker -s
+RUNNER_FLAGS := -c release --scratch-path $(RUNNER)
+# What lies beside the tool.
+BESIDE := dustin-runner-static dustin-runtime.o
 
 .PHONY: build demo runner test fuzz packages format format-check
 
 build: packages runner
 	swift build -c release $(TOOL_FLAGS) --product dustin
-	cp $(RUNNER)/release/dustin-runner .build/release/dustin-runner-static.new
-	mv .build/release/dustin-runner-static.new .build/release/dustin-runner-static
+	for file in $(BESIDE); do cp $(RUNNER)/$$file .build/release/$$file.new && mv .build/release/$$file.new .build/release/$$file; done
 
-# Swift's library could open others if it were asked to, about which the linker warns: nothing asks.
+# What executables and bundles are made of. Swift's library could open others if it were asked to, about which the linker
+# warns: nothing asks.
 runner:
-	set -o pipefail; swift build $(RUNNER_FLAGS) 2>&1 | { grep -v "Using 'dlopen' in statically linked" || true; }
+	set -o pipefail; swift build $(RUNNER_FLAGS) --product dustin-runner -Xswiftc -static-executable -Xlinker -s 2>&1 \
+	  | { grep -v "Using 'dlopen' in statically linked" || true; }
+	cp $(RUNNER)/release/dustin-runner $(RUNNER)/dustin-runner-static
+	swift build $(RUNNER_FLAGS) --product DustinBundle -Xswiftc -static-executable -Xlinker -s
+	.ci/link-runtime $(RUNNER)/release/libDustinBundle.a $(RUNNER)/dustin-runtime.o
 
 demo: build
 	TOKENS=$(TOKENS) NEW=$(NEW) examples/run-a-book/run.sh

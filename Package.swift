@@ -29,6 +29,7 @@ let package = Package(
     .library(name: "DustinRuntime", targets: ["DustinRuntime"]),
     .library(name: "DustinDriver", targets: ["DustinDriver"]),
     .library(name: "DustinTesting", targets: ["DustinTesting", "DustinDriver"]),
+    .library(name: "DustinBundle", type: .static, targets: ["DustinBundle"]),
   ],
   dependencies: [
     .package(url: "https://github.com/apple/swift-argument-parser", from: "1.5.0")
@@ -38,6 +39,7 @@ let package = Package(
     .target(name: "COpenBLAS", linkerSettings: [.linkedLibrary("openblas")]),
     .target(name: "CDustin"),
     .target(name: "CRunner"),
+    .target(name: "CBundle"),
     .target(name: "DustinSupport", dependencies: ["CDustin"]),
     .target(name: "DustinText", dependencies: ["DustinSupport"]),
     .target(name: "DustinIR", dependencies: ["DustinSupport"]),
@@ -54,6 +56,7 @@ let package = Package(
         "DustinPasses", "DustinModels", "DustinText", "DustinInterpreter", "DustinCodegen", "DustinRuntime",
         "DustinRunner", "DustinTesting", .product(name: "ArgumentParser", package: "swift-argument-parser"),
       ]),
+    .target(name: "DustinBundle", dependencies: ["DustinRunner", "CBundle", "CRunner"]),
     .executableTarget(name: "dustin-runner", dependencies: ["DustinRunner", "CRunner"]),
     .executableTarget(name: "dustin", dependencies: ["DustinDriver", "DustinRunner"]),
     .testTarget(name: "DustinSupportTests", dependencies: ["DustinSupport"]),

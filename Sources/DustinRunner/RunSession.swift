@@ -22,17 +22,8 @@ package final class RunSession {
     if !settings.stop.isEmpty, pair.tokenizer == nil { throw pair.missingTokenizer }
     self.prompts = prompts
 
-    var options = GenerationOptions()
-    options.gamma = settings.draftMax
-    options.sampling = settings.sampling
-    options.contextSize = pair.target.contextSize
-    options.stopStrings = settings.stop
-    if !settings.ignoreEos { options.endTokens = pair.endTokens }
-    if let tokenizer = pair.tokenizer {
-      options.tokenBytes = { tokenizer.isSpecial($0) ? [] : tokenizer.bytes(of: $0) ?? [] }
-    }
     team = try ThreadTeam(threads: settings.threadCount)
-    generator = try Generator(pair, team: team, options: options)
+    generator = try Generator(pair, team: team, options: settings.generationOptions(for: pair))
     generator.forcesProgress = settings.progress
     generator.isExact = settings.exact
     if !settings.quiet { for note in pair.preset?.notes ?? [] { Console.current.writeError("note: \(note)\n") } }

@@ -32,6 +32,20 @@ package struct RunSettings: Sendable {
     return .lines(prompts ?? "-")
   }
 
+  /// What the loop is told.
+  package func generationOptions(for pair: RunnablePair) -> GenerationOptions {
+    var options = GenerationOptions()
+    options.gamma = draftMax
+    options.sampling = sampling
+    options.contextSize = pair.target.contextSize
+    options.stopStrings = stop
+    if !ignoreEos { options.endTokens = pair.endTokens }
+    if let tokenizer = pair.tokenizer {
+      options.tokenBytes = { tokenizer.isSpecial($0) ? [] : tokenizer.bytes(of: $0) ?? [] }
+    }
+    return options
+  }
+
   package var threadCount: Int { threads ?? usableCores() }
 
   /// The first thing that cannot be meant, as a sentence; nil when all is well.

@@ -299,11 +299,72 @@ final class CompileTests: XCTestCase {
   }
 }
 
+/// What a bundle is made of.
+final class BundleTests: XCTestCase {
+  func testTheHeaderIsTheOneThatTheRuntimeWasCompiledWith() throws {
+    let header = try readFile("\(root)/Sources/CBundle/include/dustin.h")
+    XCTAssertEqual(BundleTexts.header, String(decoding: header, as: UTF8.self))
+  }
+
+  func testObjectsThatAreNoneAreRefused() throws {
+    func refused(_ bytes: [UInt8]) -> String {
+      do {
+        _ = try RuntimeObject(bytes, path: "runtime.o").adding([1, 2, 3])
+        return "no error"
+      } catch { return "\(error)" }
+    }
+    XCTAssertTrue(refused([]).contains("'runtime.o' is no object file"))
+    XCTAssertTrue(refused(Array("hello".utf8)).contains("is no object file"))
+    XCTAssertTrue(refused(try readFile("/proc/self/exe", limit: 1 << 30)).contains("is no object file"))
+    // An object of another program, whole and damaged.
+    let folder = try TemporaryFolder()
+    let path = "\(folder.path)/model.o"
+    let small = ["compile", "-m", "\(root)/Tests/Fixtures/llama"]
+    XCTAssertEqual(dustin(small + ["--emit", "object", "-o", path]).status, 0)
+    let object = try readFile(path)
+    XCTAssertTrue(refused(object).contains("'runtime.o' "), refused(object))
+    for place in 16..<64 {
+      var changed = object
+      changed[place] = 0xFF
+      XCTAssertNotEqual(refused(changed), "no error", "\(place)")
+    }
+    for count in stride(from: 0, to: object.count, by: 101) {
+      XCTAssertNotEqual(refused(Array(object[..<count])), "no error")
+    }
+    let bundle = dustin(small + ["--emit", "bundle", "--runner", "/nowhere", "-o", "\(folder.path)/bundle"])
+    XCTAssertEqual(bundle.status, 1)
+    XCTAssertFalse(fileExists("\(folder.path)/bundle"))
+  }
+
+  func testAProgramInCGivesTheToolsText() throws {
+    let runtime = "\(root)/.build/runner/dustin-runtime.o"
+    guard fileExists(runtime) else { throw XCTSkip("there is no '\(runtime)': 'make runner' makes it") }
+    let folder = try TemporaryFolder()
+    let bundle = "\(folder.path)/bundle"
+    let pair = ["-m", target, "-md", draft]
+    let arguments = ["compile"] + pair + ["--emit", "bundle", "--runner", runtime, "-o", bundle, "-q"]
+    let compiled = dustin(arguments)
+    XCTAssertEqual(compiled.status, 0, compiled.errors)
+    XCTAssertTrue(dustin(arguments).errors.contains("it exists, and a bundle is a new directory"))
+    let process = Process()
+    process.executableURL = URL(fileURLWithPath: "/bin/sh")
+    process.arguments = ["-c", "make -s && ./app The garden"]
+    process.currentDirectoryURL = URL(fileURLWithPath: bundle)
+    let output = Pipe()
+    process.standardOutput = output
+    try process.run()
+    let text = String(decoding: output.fileHandleForReading.readDataToEndOfFile(), as: UTF8.self)
+    process.waitUntilExit()
+    XCTAssertEqual(process.terminationStatus, 0, text)
+    XCTAssertEqual(text, dustin(["run"] + pair + ["-p", "The garden", "-n", "64", "-q"]).output)
+  }
+}
+
 /// The runner as `make build` links it.
 final class StandaloneTests: XCTestCase {
   /// Without a path, a home, a library, or anything else in its surroundings.
   func testAnExecutableRunsByItself() throws {
-    let runner = "\(root)/.build/runner/release/dustin-runner"
+    let runner = "\(root)/.build/runner/dustin-runner-static"
     guard fileExists(runner) else { throw XCTSkip("there is no '\(runner)': 'make runner' makes it") }
     let folder = try TemporaryFolder()
     let app = "\(folder.path)/app"

@@ -82,6 +82,7 @@ struct CompileCommand: ParsableCommand {
       if output == "-" {
         throw ValidationError("-o - is for --emit=llvm, asm, plan and ir: an executable needs a name.")
       }
+      if emit == .bundle, weights == .external { throw ValidationError("A bundle's weights are a file of their own.") }
       if role == .draft { throw ValidationError("--role is for --emit=object, llvm, asm, plan and ir.") }
     } else {
       if weights == .external {
@@ -140,7 +141,7 @@ struct CompileCommand: ParsableCommand {
   private func writeExecutable(_ options: LoadOptions, _ levels: [CPULevel], _ preset: PresetSummary?) throws {
     let start = monotonicSeconds()
     // Before the work: without a runner it would be in vain.
-    let runner = try RunnerFile(runner)
+    let runner = try RunnerFile(.program, runner)
     let weightsPath = weights == .external ? output + ".weights" : nil
     let pair = try CompiledPair(
       target: model, draft: draftModel, options: options, levels: levels, preset: preset,
@@ -153,7 +154,17 @@ struct CompileCommand: ParsableCommand {
   }
 
   private func writeBundle(_ options: LoadOptions, _ levels: [CPULevel], _ preset: PresetSummary?) throws {
-    throw DiagnosticError("emit", "--emit=bundle is not there yet")
+    let start = monotonicSeconds()
+    let runtime = try RunnerFile(.object, runner)
+    try Bundle.checkPlace(output)
+    let pair = try CompiledPair(
+      target: model, draft: draftModel, options: options, levels: levels, preset: preset,
+      weightsFile: Bundle.weightsName)
+    let compiled = monotonicSeconds()
+    let written = try Bundle(pair, RuntimeObject(runtime.bytes, path: runtime.path)).write(to: output)
+    try report(
+      written.table, bytes: written.bytes, runner: runtime.bytes.count, compile: compiled - start,
+      total: monotonicSeconds() - start, levels)
   }
 
   /// A text or an object of one model.

@@ -7,31 +7,43 @@ import DustinSupport
   import Musl
 #endif
 
-/// The program that every executable begins with; `make build` links it, statically, beside the tool.
+/// The program that every executable begins with, or the object that bundles are made of; `make build` links both,
+/// statically, beside the tool.
 struct RunnerFile {
-  let bytes: [UInt8]
+  enum Kind {
+    case program, object
 
-  /// Names under which it lies beside the tool, in the order of preference: where the whole package was built, the plain
-  /// name is that of a program that needs Swift's libraries.
-  private static let names = ["dustin-runner-static", "dustin-runner"]
+    /// Names beside the tool, in the order of preference: where the whole package was built, the plain name is that of a
+    /// program that needs Swift's libraries.
+    var names: [String] {
+      switch self {
+      case .program: ["dustin-runner-static", "dustin-runner"]
+      case .object: ["dustin-runtime.o"]
+      }
+    }
+  }
+
+  let path: String
+  let bytes: [UInt8]
 
   /// - Parameter given: `--runner`; nil: the one beside the tool.
   /// - Throws: `DiagnosticError` with id `runner` that says how to get one.
-  init(_ given: String?) throws {
-    let paths = try given.map { [$0] } ?? Self.beside(Self.folders())
+  init(_ kind: Kind, _ given: String?) throws {
+    let paths = try given.map { [$0] } ?? Self.beside(Self.folders(), kind.names)
     var problem: DiagnosticError?
     for path in paths {
       let bytes = try readFile(path, limit: 1 << 30)
       problem = problem ?? Self.problem(of: bytes, path)
       if Self.problem(of: bytes, path) == nil {
         self.bytes = bytes
+        self.path = path
         return
       }
     }
     throw problem ?? Self.failed("there is no runner", "")
   }
 
-  private static func beside(_ folders: [String]) throws -> [String] {
+  private static func beside(_ folders: [String], _ names: [String]) throws -> [String] {
     let found = folders.flatMap { folder in names.map { "\(folder)/\($0)" } }.filter(fileExists)
     guard found.isEmpty else { return found }
     throw failed("there is no '\(names[0])' beside the tool", folders.first.map { " in '\($0)'" } ?? "")
@@ -50,7 +62,7 @@ struct RunnerFile {
 
   private static func failed(_ message: String, _ place: String) -> DiagnosticError {
     DiagnosticError(
-      "runner", "\(message)\(place), and executables begin with it",
+      "runner", "\(message)\(place), and what is compiled begins with it",
       notes: [.note("'make build' makes one beside the tool; --runner FILE names another place")])
   }
 

@@ -1,6 +1,26 @@
 import DustinRunner
 import DustinSupport
 
+/// Where sections go: a file or memory.
+protocol SectionSink {
+  /// Bytes written so far.
+  var count: Int { get }
+  mutating func write(_ bytes: UnsafeRawBufferPointer) throws
+}
+
+extension FileWriter: SectionSink {}
+
+struct MemorySink: SectionSink {
+  private(set) var bytes: [UInt8] = []
+  var count: Int { bytes.count }
+
+  mutating func write(_ more: UnsafeRawBufferPointer) { bytes.append(contentsOf: more) }
+}
+
+extension SectionSink {
+  mutating func write(_ bytes: [UInt8]) throws { try bytes.withUnsafeBytes { try write($0) } }
+}
+
 /// Writes sections behind each other, each at a page, and the table of contents at the end.
 struct SectionWriter {
   private(set) var table = ContentTable()
@@ -8,14 +28,15 @@ struct SectionWriter {
   private static let chunk = 8 << 20
 
   mutating func add(
-    _ name: String, _ bytes: [UInt8], entryOffset: Int = 0, to file: inout FileWriter
+    _ name: String, _ bytes: [UInt8], entryOffset: Int = 0, to file: inout some SectionSink
   ) throws {
     try bytes.withUnsafeBytes { try add(name, $0, isChecked: true, entryOffset: entryOffset, to: &file) }
   }
 
   /// - Parameter progress: told of the bytes written so far.
   mutating func add(
-    _ name: String, _ bytes: UnsafeRawBufferPointer, isChecked: Bool, entryOffset: Int = 0, to file: inout FileWriter,
+    _ name: String, _ bytes: UnsafeRawBufferPointer, isChecked: Bool, entryOffset: Int = 0,
+    to file: inout some SectionSink,
     progress: (Int) -> Void = { _ in }
   ) throws {
     let page = ContentTable.pageBytes
@@ -44,12 +65,12 @@ struct SectionWriter {
     }
   }
 
-  func finish(_ file: inout FileWriter) throws { try file.write(table.bytes(at: file.count)) }
+  func finish(_ file: inout some SectionSink) throws { try file.write(table.bytes(at: file.count)) }
 }
 
 extension CompiledPair {
   /// Everything but the weights.
-  func writeHead(_ sections: inout SectionWriter, to file: inout FileWriter) throws {
+  func writeHead(_ sections: inout SectionWriter, to file: inout some SectionSink) throws {
     try sections.add("info", Array(info.json.text.utf8), to: &file)
     if let tokenizer { try sections.add("tokenizer", tokenizer, to: &file) }
     for part in parts {
@@ -62,7 +83,7 @@ extension CompiledPair {
   }
 
   /// Packs one model after the other, so that one at a time is in memory.
-  func writeWeights(_ sections: inout SectionWriter, to file: inout FileWriter) throws {
+  func writeWeights(_ sections: inout SectionWriter, to file: inout some SectionSink) throws {
     let total = parts.reduce(0) { $0 + $1.code[0].program.weightBytes } >> 20
     var bar = ProgressBar("writing weights", unit: "MB")
     defer { bar.clear() }

@@ -64,7 +64,7 @@ extension ApplicationFile {
       throw DiagnosticError(
         "context", "a context of \(size) tokens is outside 1 … \(most), which '\(name)' is made for")
     }
-    let weights = try info.weightsFile.map { try otherFile(options.weights ?? "\(folder)/\($0)") } ?? self
+    let weights = try info.weightsFile.map { try otherFile(options.weights, beside: "\(folder)/\($0)") } ?? self
     if options.weights != nil, info.weightsFile == nil {
       throw DiagnosticError("application", "'\(name)' holds its weights itself: it takes no --weights")
     }
@@ -98,14 +98,13 @@ extension ApplicationFile {
   }
 
   /// The file that holds the weights of this one: the same bytes, by size and checksum in both tables of contents.
-  private func otherFile(_ path: String) throws -> ApplicationFile {
+  private func otherFile(_ given: String?, beside usual: String) throws -> ApplicationFile {
+    let path = given ?? usual
     let other: ApplicationFile
-    do { other = try ApplicationFile(path: path) } catch let error as DiagnosticError where error.id == "file" {
+    do { other = try ApplicationFile(path: path) } catch let error as DiagnosticError {
+      guard given == nil, let first = error.diagnostics.first, first.id == "file" else { throw error }
       throw DiagnosticError(
-        error.diagnostics.map {
-          Diagnostic(
-            $0.id, $0.message, notes: [.note("'\(name)' keeps its weights there; --weights FILE names another place")])
-        })
+        "file", first.message, notes: [.note("'\(name)' keeps its weights there; --weights FILE names another place")])
     }
     for section in table.sections where section.isElsewhere {
       let found = other.table.sections.first { $0.name == section.name }
@@ -117,8 +116,4 @@ extension ApplicationFile {
     }
     return other
   }
-}
-
-extension DiagnosticError {
-  fileprivate var id: String? { diagnostics.first?.id }
 }

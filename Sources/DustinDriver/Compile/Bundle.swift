@@ -1,0 +1,75 @@
+import DustinRunner
+import DustinSupport
+
+#if canImport(Glibc)
+  import Glibc
+#elseif canImport(Musl)
+  import Musl
+#endif
+
+/// A directory for programs in C: an object with the runtime and the model's code, its weights, `dustin.h`, a `main.c`
+/// that uses them, and a Makefile with the one line that links it.
+struct Bundle {
+  static let weightsName = "model.weights"
+
+  private let pair: CompiledPair
+  private let runtime: RuntimeObject
+
+  init(_ pair: CompiledPair, _ runtime: RuntimeObject) {
+    self.pair = pair
+    self.runtime = runtime
+  }
+
+  /// Before the work: a directory that holds something is not written into.
+  static func checkPlace(_ path: String) throws {
+    guard fileExists(path) else { return }
+    // Removes nothing but an empty directory, which the bundle takes the place of.
+    guard rmdir(path) == 0 else {
+      throw DiagnosticError(
+        "file", "cannot write '\(path)': it exists, and a bundle is a new directory",
+        notes: [.note("remove it first, or give another name to -o")])
+    }
+  }
+
+  /// The directory appears when all of it is written; after an error it does not.
+  func write(to path: String) throws -> (table: ContentTable, bytes: Int) {
+    var place = path
+    while place.count > 1, place.hasSuffix("/") { place.removeLast() }
+    let temporary = "\(place).tmp-\(String(UInt32.random(in: 0 ... .max), radix: 36))"
+    func failed() -> DiagnosticError {
+      DiagnosticError("file", "cannot write '\(path)': \(String(cString: strerror(errno)))")
+    }
+    guard mkdir(temporary, 0o777) == 0 else { throw failed() }
+    do {
+      let result = try writeFiles(to: temporary)
+      guard rename(temporary, place) == 0 else { throw failed() }
+      return result
+    } catch {
+      for name in Self.names { unlink("\(temporary)/\(name)") }
+      rmdir(temporary)
+      throw error
+    }
+  }
+
+  private static let names = [weightsName, "model.o", "dustin.h", "main.c", "Makefile"]
+
+  private func writeFiles(to folder: String) throws -> (table: ContentTable, bytes: Int) {
+    var weights = SectionWriter()
+    var bytes = 0
+    try writeFileAtomically("\(folder)/\(Self.weightsName)") { file in
+      try pair.writeWeights(&weights, to: &file)
+      try weights.finish(&file)
+      bytes += file.count
+    }
+    var sections = SectionWriter()
+    var payload = MemorySink()
+    try pair.writeHead(&sections, to: &payload)
+    sections.refer(to: weights.table)
+    try sections.finish(&payload)
+    let object = try runtime.adding(payload.bytes)
+    try writeFileAtomically("\(folder)/model.o", bytes: object)
+    let texts = [("dustin.h", BundleTexts.header), ("main.c", BundleTexts.main), ("Makefile", BundleTexts.makefile)]
+    for (name, text) in texts { try writeFileAtomically("\(folder)/\(name)", bytes: Array(text.utf8)) }
+    return (sections.table, bytes + object.count)
+  }
+}
