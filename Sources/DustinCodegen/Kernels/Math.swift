@@ -64,8 +64,12 @@ extension Emitter {
     let magic = splatConstant(6_755_399_441_055_744, doubles)
     let shifted = fma(a, splatConstant(0.636_619_772_367_581_343, doubles), magic)
     let n = fsub(shifted, magic)
-    var r = fma(n, splatConstant(-1.570_796_326_794_896_56, doubles), a)
-    r = fma(n, splatConstant(-6.123_233_995_736_766e-17, doubles), r)
+    // pi/2 in two parts; where products are rounded, in parts of 33 bits, whose products with n < 2^20 are exact
+    let parts =
+      target.hasFMA
+      ? [1.570_796_326_794_896_56, 6.123_233_995_736_766e-17]
+      : [1.570_796_326_734_125_614_17, 6.077_100_506_303_965_976_6e-11, 2.022_266_248_795_950_631_54e-21]
+    let r = parts.reduce(a) { fma(n, splatConstant(-$1, doubles), $0) }
     let z = fmul(r, r)
     // Taylor series on |r| <= pi/4: the first dropped terms are below 1e-15
     var s = splatConstant(1.0 / 6_227_020_800, doubles)

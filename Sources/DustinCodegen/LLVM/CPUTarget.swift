@@ -44,7 +44,7 @@ public struct CPUTarget: Hashable, Sendable, CustomStringConvertible {
       tile = Tile(rows: 4, vectors: 1, attentionRows: [4, 2, 1])
     case .v2:
       features = v2
-      tile = Tile(rows: 2, vectors: 1, attentionRows: [2, 1])
+      tile = Tile(rows: 3, vectors: 1, attentionRows: [3, 2, 1])
     }
   }
 
