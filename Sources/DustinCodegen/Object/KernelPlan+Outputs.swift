@@ -1,7 +1,8 @@
 import CLLVM
 import DustinSupport
 
-// A plan as machine code, in every form: all of it is the same code after the same optimisation.
+// A plan as machine code, in every form: all of it is the same code after the same optimisation. Several threads may ask
+// at the same time.
 
 extension KernelPlan {
   /// The symbol of a plan's `dustin_entry`.
