@@ -130,7 +130,9 @@ final class CommandFuzzTests: XCTestCase {
     "run -m nothing --prompts nothing --top-k 3 --top-p 0.5 --min-p 0.1 --numerics f32 --cpu native --exact --stop a",
     "import -m nothing -c 128 --max-rows 16", "selfcheck -m nothing -md nothing --numerics f32",
     "eval -m nothing -md nothing --report nothing --json", "bench -m nothing -md nothing --layer --runs 3",
-    "calibrate -m nothing -md nothing -o nothing",
+    "calibrate -m nothing -md nothing -o nothing", "plugin-flags",
+    "compile -m nothing -md nothing --preset dustin --cpu x86-64-v3 --cpu native --numerics f32 -o nothing",
+    "explain -m nothing -md nothing --preset dustin --length 100 --runs 2 --no-times -o nothing",
   ]
 
   func testOptions() throws {

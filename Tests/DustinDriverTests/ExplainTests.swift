@@ -1,3 +1,4 @@
+import DustinRuntime
 import DustinSupport
 import Foundation
 import XCTest
@@ -41,6 +42,25 @@ final class ExplainTests: XCTestCase {
     XCTAssertTrue(reader.text.contains("K and V, all positions"))
     // All layers look alike: one row stands for ten.
     XCTAssertTrue(reader.text.contains("layer 0 … 9"))
+  }
+
+  /// Bytes stand at the calls that read them, and none twice.
+  func testBytesOfCalls() throws {
+    let options = LoadOptions(target: try .host())
+    let pair = try ModelPair.load(target: target, options: options)
+    let times = try CallTimes(pair, team: try ThreadTeam(threads: 1), length: 64, gamma: 2, runs: 1)
+    let verify = try XCTUnwrap(times.target.first { $0.name == "verify" })
+    XCTAssertEqual(verify.rows, 3)
+    func bytes(_ family: String) -> Double { verify.calls.reduce(0) { $1.family == family ? $0 + $1.bytes : $0 } }
+    // Per layer: q, k, v, the output, gate, up and down; then the output matrix. bf16.
+    let layer = 512 * (512 + 2 * 256) + 512 * 512 + 3 * 512 * 1024
+    XCTAssertEqual(bytes("matmul"), Double(2 * (10 * layer + 4096 * 512)))
+    // Keys and values of 4 heads of 64 bf16 numbers in 10 layers, behind whatever the rounds left.
+    let position = Double(10 * 2 * 4 * 64 * 2)
+    XCTAssertEqual(bytes("attend").truncatingRemainder(dividingBy: position), 0)
+    XCTAssertGreaterThanOrEqual(bytes("attend"), 65 * position)
+    XCTAssertEqual(verify.bytes, bytes("matmul") + bytes("attend"))
+    XCTAssertTrue(verify.calls.allSatisfy { $0.seconds.isFinite && $0.seconds > 0 })
   }
 
   func testWrongUse() {

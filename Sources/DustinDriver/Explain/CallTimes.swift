@@ -10,7 +10,7 @@ struct CallTimes {
     let family: String
     let kernel: String
     let operation: Operation
-    /// Of weights and caches; 0 for the further calls of an op that has several.
+    /// Of weights and caches; an op with several calls counts them once.
     let bytes: Double
     /// The best of the runs.
     let seconds: Double
@@ -94,7 +94,9 @@ struct CallTimes {
       }
       var seen: Set<Operation> = []
       let timed = zip(calls, best).map { call, seconds in
-        let isFirst = seen.insert(call.operation).inserted
+        // A norm of its own stands in front of some matrices: it reads none of them.
+        let readsAll = call.operation.name != "linear" || call.family == "matmul"
+        let isFirst = readsAll && seen.insert(call.operation).inserted
         return Call(
           family: call.family, kernel: call.kernel, operation: call.operation,
           bytes: isFirst ? Self.bytes(call.operation, model.module, length: cache.length) : 0, seconds: seconds)

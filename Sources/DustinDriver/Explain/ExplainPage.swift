@@ -128,7 +128,8 @@ struct ExplainPage {
     var title = Markup.element("code", [], Markup.escaped("@\(function.name)"))
     title += Markup.element(
       "span", [("class", "soft")],
-      " \(function.body.count) ops\(times.map { ", \(fixed($0.seconds * 1e3, 3)) ms for \(rowText($0.rows))" } ?? "")")
+      " \(function.body.count) op\(function.body.count == 1 ? "" : "s")\(times.map { ", \(fixed($0.seconds * 1e3, 3)) ms for \(rowText($0.rows))" } ?? "")"
+    )
     func ports(_ values: [Value], _ roles: [ValueRole]) -> String {
       let named = zip(values, roles).map { value, role -> String in
         "%\(value.name): \(value.type)" + (role == .plain ? "" : " \(role.rawValue)")
