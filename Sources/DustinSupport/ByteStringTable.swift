@@ -18,6 +18,9 @@ public struct ByteStringTable: Sendable {
 
   public var count: Int { ends.count }
 
+  /// The bytes of key `number`, which is below `count`.
+  public func key(_ number: Int) -> ArraySlice<UInt8> { arena[(number == 0 ? 0 : ends[number - 1])..<ends[number]] }
+
   /// The number of the key that equals `bytes[range]`.
   public func find(_ bytes: [UInt8], _ range: Range<Int>) -> Int? {
     probe(bytes, range, hash(bytes, range)).key

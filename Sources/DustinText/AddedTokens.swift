@@ -15,7 +15,9 @@ struct AddedToken: Sendable {
 
 /// Finds added tokens in a text: the leftmost, of those the longest.
 struct AddedTokenMatcher: Sendable {
-  private let tokens: [AddedToken]
+  let tokens: [AddedToken]
+  /// The bytes that are sought for each.
+  let patterns: [[UInt8]]
   /// Tree of the tokens' bytes: (node, byte) to node; the root is 0.
   private var edges: [UInt32: UInt32] = [:]
   /// Index of the token that ends at a node, or -1.
@@ -27,6 +29,7 @@ struct AddedTokenMatcher: Sendable {
   ///   more than 24 bits.
   init(_ tokens: [AddedToken], patterns: [[UInt8]]) {
     self.tokens = tokens
+    self.patterns = patterns
     for (index, pattern) in patterns.enumerated() {
       guard let first = pattern.first else { continue }
       begins[Int(first)] = true

@@ -5,7 +5,7 @@ import DustinSupport
 /// Byte-level byte-pair encoding with the pre-tokenisers of GPT-2, Qwen 2 and Llama 3. A file that asks for anything else
 /// is refused by name; its `truncation` and `padding` are left to the caller. Immutable: threads may share it.
 public final class Tokenizer: Sendable {
-  private let parts: TokenizerParts
+  let parts: TokenizerParts
 
   /// One more than the highest token id.
   public var vocabularySize: Int { parts.tokenBytes.count }
@@ -24,6 +24,11 @@ public final class Tokenizer: Sendable {
   public init(_ buffer: SourceBuffer) throws {
     parts = try TokenizerFile(JSONValue.parse(buffer)).read()
     fingerprint = parts.fingerprint()
+  }
+
+  init(_ parts: TokenizerParts, fingerprint: UInt64) {
+    self.parts = parts
+    self.fingerprint = fingerprint
   }
 
   // MARK: Encoding
@@ -103,8 +108,7 @@ public final class Tokenizer: Sendable {
 
   /// The id of a token as the file spells it: `<|im_end|>`, `Ġthe`.
   public func id(of token: String) -> Int32? {
-    let bytes = Array(token.utf8)
-    return parts.spellings.find(bytes, 0..<bytes.count).map { parts.spellingTokens[$0] }
+    parts.id(of: token)
   }
 
   /// The bytes of all tokens, one behind the other; ids that the vocabulary lacks add none.

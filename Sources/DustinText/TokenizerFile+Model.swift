@@ -57,7 +57,11 @@ extension TokenizerFile {
       guard vocabulary.insert(Array(spelling.utf8), id, bytes: decoded ?? Array(spelling.utf8)) else {
         throw error("two tokens have the id \(id)", idValue)
       }
-      if decoded != nil { wordTokens.append(Int32(truncatingIfNeeded: id)) }
+      if decoded != nil {
+        wordTokens.append(Int32(truncatingIfNeeded: id))
+      } else {
+        vocabulary.plainTokens.insert(Int32(truncatingIfNeeded: id))
+      }
     }
     return wordTokens
   }

@@ -37,7 +37,8 @@ struct TokenizerFile {
         }),
       prefix: prefix, suffix: suffix, tokenBytes: vocabulary.tokenBytes,
       specialTokens: Set(added.lazy.filter { $0.isSpecial }.map { $0.id }),
-      spellings: vocabulary.spellings, spellingTokens: vocabulary.spellingTokens)
+      plainTokens: vocabulary.plainTokens.union(added.lazy.map { $0.id }),
+      spellings: (vocabulary.spellings, vocabulary.spellingTokens))
   }
 
   /// All tokens read so far, by spelling and by id.
@@ -45,6 +46,8 @@ struct TokenizerFile {
     var spellings = ByteStringTable()
     var spellingTokens: [Int32] = []
     var tokenBytes: [[UInt8]?] = []
+    /// Tokens of the vocabulary that are not spelt in the byte alphabet.
+    var plainTokens: Set<Int32> = []
 
     func id(of bytes: [UInt8]) -> Int32? { spellings.find(bytes, 0..<bytes.count).map { spellingTokens[$0] } }
 

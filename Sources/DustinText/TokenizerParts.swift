@@ -17,9 +17,10 @@ struct TokenizerParts: Sendable {
   /// The bytes of each id; nil where the vocabulary has a gap.
   var tokenBytes: [[UInt8]?]
   var specialTokens: Set<Int32>
-  /// Every token as the file spells it.
-  var spellings: ByteStringTable
-  var spellingTokens: [Int32]
+  /// Tokens that the file spells as they are, not in the byte alphabet.
+  var plainTokens: Set<Int32>
+  /// Every token as the file spells it; nil where nobody read a file.
+  var spellings: (table: ByteStringTable, tokens: [Int32])?
 
   /// FNV-1a over id, kind, length and bytes of each token.
   func fingerprint() -> UInt64 {
@@ -28,10 +29,10 @@ struct TokenizerParts: Sendable {
     func add(_ number: Int) {
       for shift in stride(from: 0, to: 32, by: 8) { add(UInt8(truncatingIfNeeded: number >> shift)) }
     }
-    for id in spellingTokens.sorted() {
-      let bytes = tokenBytes[Int(id)] ?? []
-      add(Int(id))
-      add(specialTokens.contains(id) ? 1 : 0)
+    for (id, bytes) in tokenBytes.enumerated() {
+      guard let bytes else { continue }
+      add(id)
+      add(specialTokens.contains(Int32(truncatingIfNeeded: id)) ? 1 : 0)
       add(bytes.count)
       for byte in bytes { add(byte) }
     }

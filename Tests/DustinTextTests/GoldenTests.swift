@@ -37,6 +37,38 @@ final class GoldenTests: XCTestCase {
 
   func testDigitsOneByOne() throws { try check("digits", "digits", lines: 1500) }
 
+  /// Written as bytes and read again, a tokenizer is the same.
+  func testTokenizersAsBytes() throws {
+    for name in ["bundled", "llama3", "gpt2", "digits"] {
+      let tokenizer = try Golden.tokenizer(name)
+      let bytes = tokenizer.serialized()
+      let copy = try Tokenizer(serialized: bytes, "the copy")
+      XCTAssertTrue(copy.serialized() == bytes, name)
+      XCTAssertEqual(copy.fingerprint, tokenizer.fingerprint)
+      XCTAssertEqual(copy.vocabularySize, tokenizer.vocabularySize)
+      for id in -1...Int32(tokenizer.vocabularySize) {
+        XCTAssertEqual(copy.bytes(of: id), tokenizer.bytes(of: id))
+        XCTAssertEqual(copy.isSpecial(id), tokenizer.isSpecial(id))
+      }
+      for (text, ids) in zip(try Golden.lines(), try Golden.ids(name)).prefix(400) {
+        XCTAssertEqual(copy.encode(text), ids, name)
+        XCTAssertEqual(copy.encode(text, parseSpecial: false), tokenizer.encode(text, parseSpecial: false), name)
+      }
+      for token in ["Ġthe", "<|begin_of_text|>", "<|endoftext|>", "a", "é", " the", "", "Ã©"] {
+        XCTAssertEqual(copy.id(of: token), tokenizer.id(of: token), "\(name): \(token)")
+      }
+      // Cut or changed, it is refused or another tokenizer, and never the end of the process.
+      for count in stride(from: 0, to: bytes.count, by: 4999) {
+        XCTAssertThrowsError(try Tokenizer(serialized: Array(bytes[..<count]), "the copy"))
+      }
+      for place in stride(from: 0, to: bytes.count, by: 997) {
+        var changed = bytes
+        changed[place] ^= 0xFF
+        _ = try? Tokenizer(serialized: changed, "the copy").encode("The old man, 12 of them.")
+      }
+    }
+  }
+
   /// The template's tokens are all that `addSpecialTokens` adds.
   func testWithoutTheTemplate() throws {
     let tokenizer = try Golden.tokenizer("llama3")

@@ -24,7 +24,7 @@ struct CompiledPair {
   }
 
   let info: ApplicationInfo
-  /// The target's tokenizer.json.
+  /// `Tokenizer.serialized` of the target's.
   let tokenizer: [UInt8]?
   let parts: [Part]
 
@@ -103,8 +103,7 @@ struct CompiledPair {
       }
     }
 
-    let path = planned[0].directory.tokenizerPath
-    tokenizer = read[0] == nil ? nil : try path.map { try readFile($0, limit: 1 << 30) }
+    tokenizer = read[0]?.serialized()
     info = ApplicationInfo(
       dustin: dustinVersion, llvm: Compiler.llvmVersion, abi: Int(DUSTIN_ABI_VERSION),
       numerics: options.numerics.rawValue, preset: preset, levels: levels,

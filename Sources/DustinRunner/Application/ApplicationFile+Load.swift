@@ -72,7 +72,7 @@ extension ApplicationFile {
     models[0].contextSize = options.contextSize ?? models[0].contextSize
     var tokenizer: Tokenizer?
     if info.hasTokenizer {
-      tokenizer = try Tokenizer(SourceBuffer(name: "the tokenizer of '\(name)'", utf8: bytes("tokenizer")))
+      tokenizer = try Tokenizer(serialized: bytes("tokenizer"), "the tokenizer of '\(name)'")
     }
     return RunnablePair(
       target: models[0], draft: models.count > 1 ? models[1] : nil, tokenizer: tokenizer,
