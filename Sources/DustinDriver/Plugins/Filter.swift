@@ -1,5 +1,6 @@
 import DustinRunner
 import DustinSupport
+import Synchronization
 
 #if canImport(Glibc)
   import Glibc
@@ -16,6 +17,8 @@ enum Filter {
     case tooLong
   }
 
+  private static let starting = Mutex(())
+
   /// Runs a command and waits for it. Standard error is the tool's own.
   ///
   /// - Parameter range: where the command was given, for messages.
@@ -26,16 +29,20 @@ enum Filter {
     // Input in a file that has no name any more: nobody waits for a filter that reads late, or not at all.
     let source = try temporary(holding: input, range)
     defer { close(source) }
-    var pipes: [Int32] = [-1, -1]
-    guard pipe(&pipes) == 0 else { throw failure("make a pipe for", errno, range) }
-    for end in pipes { _ = fcntl(end, F_SETFD, FD_CLOEXEC) }
-    let reader = pipes[0]
-    defer { close(reader) }
-    let child: pid_t
-    do {
+    // One at a time: a filter that starts between the two calls below would keep another one's pipe open.
+    let (reader, child) = try starting.withLock { _ in
+      var pipes: [Int32] = [-1, -1]
+      guard pipe(&pipes) == 0 else { throw failure("make a pipe for", errno, range) }
+      for end in pipes { _ = fcntl(end, F_SETFD, FD_CLOEXEC) }
       defer { close(pipes[1]) }
-      child = try spawn(command, input: source, output: pipes[1], range)
+      do {
+        return (pipes[0], try spawn(command, input: source, output: pipes[1], range))
+      } catch {
+        close(pipes[0])
+        throw error
+      }
     }
+    defer { close(reader) }
     var output: [UInt8] = []
     var isTooLong = false
     do {
