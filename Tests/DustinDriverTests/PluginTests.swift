@@ -68,6 +68,21 @@ final class PluginTests: XCTestCase {
     XCTAssertTrue(outcome.errors.contains(message), outcome.errors, line: line)
   }
 
+  /// Who runs the tests of others runs no programs of theirs.
+  func testARunLineRunsNoPrograms() throws {
+    let folder = try TemporaryFolder()
+    for option in ["--pass-exec 'touch \(folder.path)/ran; cat'", "--load /nowhere.so"] {
+      let test = try folder.write("test.dust", "// RUN: opt \(option)\n// CHECK: dustin 1\n\(module)")
+      let outcome = dustin(["test", test])
+      XCTAssertEqual(outcome.status, 1)
+      XCTAssertTrue(outcome.errors.contains("--load and --pass-exec are for the command that reads this line"))
+      XCTAssertThrowsError(try readFile("\(folder.path)/ran"))
+    }
+    let test = try folder.write("test.dust", "// RUN: opt -p one\n// CHECK: %one = silu %x\n\(module)")
+    let outcome = dustin(["test", test, "--pass-exec", "one=sed s/%y/%one/g"])
+    XCTAssertEqual(outcome.status, 0, outcome.errors)
+  }
+
   func testAFilterWithoutANameIsForOpt() {
     let outcome = dustin(["run", "-m", target, "-p", "x", "--pass-exec", "cat"])
     XCTAssertEqual(outcome.status, 1)

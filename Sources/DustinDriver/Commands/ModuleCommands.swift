@@ -13,7 +13,11 @@ public enum ModuleCommands {
     _ arguments: [String], _ input: SourceBuffer, ops: OpRegistry = .standard, passes: PassRegistry = .standard
   ) throws -> String {
     let command = try parse(OptCommand.self, arguments)
-    return try command.rewrite({ input }, ops: ops, passes: command.extended(passes))
+    // A text in memory may be anybody's, such as the RUN line of a test: it must not run programs.
+    guard command.plugins.load.isEmpty, command.plugins.passExec.isEmpty else {
+      throw DiagnosticError("usage", "opt: --load and --pass-exec are for the command that reads this line")
+    }
+    return try command.rewrite({ input }, ops: ops, passes: passes)
   }
 
   /// `dustin check`: nothing, or every error of the text.
