@@ -16,6 +16,8 @@ struct RoundShare {
   let tokens: [Int32]
   /// Tokens to propose, 0 ….
   let wanted: Int
+  /// Tokens to verify in place of the proposed ones, which then serve only to choose positions.
+  var given: [Int32]?
   /// Positions are to be chosen in this round.
   fileprivate(set) var isDue = false
   fileprivate(set) var reading = Reading.plain
@@ -23,7 +25,7 @@ struct RoundShare {
   fileprivate(set) var verdict: Verdict?
   /// The target's distributions behind the rows that acceptance looked at; sampled rounds only.
   fileprivate(set) var distributions: [Distribution] = []
-  fileprivate var verified: StepResult?
+  fileprivate(set) var verified: StepResult?
   /// Number in that step.
   fileprivate var place = 0
 
@@ -38,7 +40,7 @@ struct RoundShare {
   /// Tokens that stand: the accepted ones and the one behind them; empty before `accept`.
   var made: [Int32] { verdict.map { proposal.tokens.prefix($0.accepted) + [$0.next] } ?? [] }
 
-  fileprivate var fedAgain: Int {
+  var fedAgain: Int {
     if case .dense(let count) = reading { count } else { 0 }
   }
 }
@@ -123,7 +125,7 @@ final class Rounds {
       let share = self.shares[index]
       let state = states[share.number] ?? State()
       let every = functions.policy.denseEvery
-      if functions.dense != nil, every > 0, state.sinceDense + share.wanted + 1 > every {
+      if functions.dense != nil, every > 0, state.sinceDense + (share.given?.count ?? share.wanted) + 1 > every {
         self.shares[index].reading = .dense(fedAgain: state.sinceDense)
       } else {
         let age = state.age ?? .max
@@ -181,7 +183,8 @@ final class Rounds {
     }
     if chosen.isEmpty { return }
     if let observe = functions.observe {
-      _ = try target.step(observe.name, chosen.map { StepRows(shares[$0].cache, rows(of: shares[$0])) })
+      _ = try target.step(
+        observe.name, chosen.map { StepRows(shares[$0].cache, rows(of: shares[$0], shares[$0].proposal.tokens)) })
     }
     if let select = functions.select {
       _ = try target.step(select.name, chosen.map { StepRows(shares[$0].cache) })
@@ -204,7 +207,9 @@ final class Rounds {
         function.name,
         places.map { place in
           let share = shares[place]
-          return StepRows(share.cache, rows(of: share), length: share.cache.length - share.fedAgain)
+          return StepRows(
+            share.cache, rows(of: share, share.given ?? share.proposal.tokens),
+            length: share.cache.length - share.fedAgain)
         })
       // The next step takes the place of the results.
       if places == plain, !dense.isEmpty { result = try result.copy() }
@@ -266,12 +271,12 @@ final class Rounds {
 
   // MARK: Parts of the verbs
 
-  /// The rows that verification feeds.
-  private func rows(of share: RoundShare) -> ArraySlice<Int32> {
+  /// The rows that verification feeds, with `tokens` behind the last one.
+  private func rows(of share: RoundShare, _ tokens: [Int32]) -> ArraySlice<Int32> {
     let function = share.reading == .plain ? functions.verify : functions.dense ?? functions.verify
     let vocabulary = function.vocabulary
     // A token that the target does not know cannot be fed; nor need it be, since it will be rejected.
-    let known = share.proposal.tokens.prefix { 0 <= $0 && Int($0) < vocabulary }
+    let known = tokens.prefix { 0 <= $0 && Int($0) < vocabulary }
     return share.tokens.suffix(share.fedAgain + 1) + known
   }
 

@@ -22,7 +22,7 @@ public final class SpeculativeLoop {
   let options: GenerationOptions
   let cancel: CancelFlag?
   var sequences: [SequenceState] = []
-  private let rounds: Rounds
+  let rounds: Rounds
   /// Number of the sequence of each of the round's shares.
   private var places: [Int] = []
   private var targetBefore = CacheTraffic()

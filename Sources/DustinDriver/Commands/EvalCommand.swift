@@ -44,6 +44,10 @@ struct EvalCommand: ParsableCommand {
     parsing: .unconditional,
     help: "Retrieval prompts of each length; of generated ones a 'copy' comes on top of every eight. Default: 32.")
   var count: Int?
+  @Option(
+    parsing: .unconditional,
+    help: "Generated questions about one text, which holds the statements of them all and is read once.")
+  var perText = 1
   @Option(parsing: .unconditional, help: "Windows of each length for perplexity, arr and drift.")
   var windows = 8
   @Option(parsing: .unconditional, help: "Tokens of each window that perplexity scores.")
@@ -98,7 +102,7 @@ struct EvalCommand: ParsableCommand {
     _ = try lengthList()
     _ = try budgetList()
     for (name, value, range) in [
-      ("--count", count ?? 1, 1...1_000_000), ("--windows", windows, 1...1_000_000),
+      ("--count", count ?? 1, 1...1_000_000), ("--per-text", perText, 1...8), ("--windows", windows, 1...1_000_000),
       ("--tokens", tokens, 8...1_000_000),
       ("--drift-tokens", driftTokens, 1...1_000_000), ("--arr-rounds", arrRounds, 1...1_000_000),
       ("--draft-max", draftMax, 1...256),
@@ -168,7 +172,7 @@ struct EvalCommand: ParsableCommand {
       "drift-tokens \(driftTokens)", "arr-rounds \(arrRounds)",
       "tasks \(tasks.map(\.rawValue).sorted().joined(separator: " "))",
       "verification \(texts.joined(separator: " "))",
-      "prompts \(prompts.map { try fingerprint(ofFile: $0) } ?? "seed \(seed)")",
+      "prompts \(prompts.map { try fingerprint(ofFile: $0) } ?? "seed \(seed)\(perText > 1 ? " per-text \(perText)" : "")")",
       "books \(pg19 ?? books)", "longbench \(longBench ?? "none") \(lengths ?? "")",
       "template \(template.map { try fingerprint(ofFile: $0) } ?? "none")",
     ]
@@ -216,7 +220,7 @@ struct EvalCommand: ParsableCommand {
           prompts != nil
           ? given.filter { $0.length == length }
           : try RetrievalGenerator(books: allBooks(), tokenizer: session.tokenizer, seed: seed)
-            .prompts(length: length, count: count)
+            .prompts(length: length, count: count, perText: perText)
         try evaluation.retrieval(asked)
       }
     }

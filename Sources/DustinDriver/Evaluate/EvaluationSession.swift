@@ -14,6 +14,7 @@ final class EvaluationSession {
   let gamma: Int
   /// Show progress although standard error is no terminal.
   let forcesProgress: Bool
+  private var previous: PreparedContext?
 
   init(
     base: PairTarget, others: [any EvaluationTarget], tokenizer: Tokenizer, gamma: Int, forcesProgress: Bool = false
@@ -36,7 +37,8 @@ final class EvaluationSession {
     return options
   }
 
-  /// Has target and draft read a text, all but its last token.
+  /// Has target and draft read a text, all but its last token. What the text before had in common with it is not read
+  /// again: its keys and values are the same bits.
   ///
   /// - Throws: `Interrupted` after Ctrl-C, else as `Engine.prefill`.
   func prepare(_ tokens: [Int32], progress: ((_ done: Int, _ total: Int) -> Void)? = nil) throws -> PreparedContext {
@@ -47,17 +49,31 @@ final class EvaluationSession {
         "a text to evaluate has \(grouped(tokens.count)) tokens, more than the context of \(grouped(contextSize))")
     }
     if last == 0 { return PreparedContext(tokens: tokens, target: nil, draft: nil) }
-    func read(_ engine: Engine, _ model: LoadedModel) throws -> KVCache? {
+    let before = previous
+    previous = nil
+    let shared = min(
+      zip(before?.tokens ?? [], tokens).prefix { $0 == $1 }.count, last - 1, (before?.tokens.count ?? 1) - 1)
+    func read(_ engine: Engine, _ model: LoadedModel, _ known: KVCache?) throws -> KVCache? {
       if tokens.count > model.contextSize { return nil }
-      let cache = try KVCache(model.compiled, positions: tokens.count)
+      let cache: KVCache
+      if let known, shared > last / 2 {
+        cache = try known.fork(for: model.compiled, positions: max(known.length, tokens.count))
+        cache.truncate(to: shared)
+      } else {
+        cache = try KVCache(model.compiled, positions: tokens.count)
+      }
       let done = try engine.prefill(
-        [StepRows(cache, tokens[..<last])], wantLogits: false, cancel: interruption, progress: progress)
+        [StepRows(cache, tokens[cache.length..<last])], wantLogits: false, cancel: interruption, progress: progress)
       if !done.isComplete { throw Interrupted() }
       return cache
     }
-    let target = try read(base.targetEngine, base.target)
+    let target = try read(base.targetEngine, base.target, before?.target)
     var draft: KVCache?
-    if let engine = base.draftEngine, let model = base.draft { draft = try read(engine, model) }
-    return PreparedContext(tokens: tokens, target: target, draft: draft)
+    if let engine = base.draftEngine, let model = base.draft {
+      draft = try read(engine, model, before?.draft)
+    }
+    let context = PreparedContext(tokens: tokens, target: target, draft: draft)
+    previous = context
+    return context
   }
 }

@@ -17,6 +17,8 @@ struct RetrievalStatements {
   /// What must stand once in the whole prompt.
   var values: [String]
   var names: String?
+  /// First names, places and keys by which questions tell statements apart.
+  var subjects: Set<String> = []
 
   /// Nil for a task without statements.
   init?(_ task: RetrievalTask.Kind, number: Int, random: inout SplitMix) {
@@ -29,6 +31,7 @@ struct RetrievalStatements {
       names = isSeen ? "seen" : "unseen"
       let people = Self.people(task == .needle ? 1 : 8, isSeen: isSeen, &random)
       let numbers = Self.numbers(people.count, &random)
+      subjects = Self.firstNames(people)
       asked = random.below(people.count)
       paragraphs = zip(people, numbers).map(Self.number)
       question = "What is the secret number of \(people[asked])?"
@@ -38,6 +41,7 @@ struct RetrievalStatements {
       names = isSeen ? "seen" : "unseen"
       let people = Self.people(8, isSeen: isSeen, &random)
       let numbers = Self.numbers(people.count, &random)
+      subjects = Self.firstNames(people)
       let three = random.pick(3, of: Array(people.indices))
       guard three.count == 3 else { return nil }
       asked = three[0]
@@ -49,6 +53,7 @@ struct RetrievalStatements {
       let places = Self.pairs(6, RetrievalWords.qualities, RetrievalWords.places, &random)
       let secrets = Self.pairs(6, RetrievalWords.secrets, RetrievalWords.secrets, &random)
       let people = Self.people(4, isSeen: true, &random)
+      subjects = Self.firstNames(people).union(places)
       asked = random.below(places.count)
       paragraphs = zip(places, secrets).map { "The password of the \($0) is \($1)." }
       paragraphs += zip(people, Self.numbers(4, &random)).map(Self.number)
@@ -59,6 +64,7 @@ struct RetrievalStatements {
       let keys = Self.numbers(16, of: 1000..<10_000, &random)
       let entries = Self.numbers(16, &random)
       let row = random.below(keys.count)
+      subjects = Set(keys)
       paragraphs = ["Ledger: " + zip(keys, entries).map { "\($0) -> \($1)" }.joined(separator: "; ") + "."]
       question = "Ledger entry \(keys[row]) ->"
       answer = " \(entries[row])."
@@ -70,6 +76,10 @@ struct RetrievalStatements {
 
   private static func number(_ person: String, _ number: String) -> String {
     "The secret number of \(person) is \(number)."
+  }
+
+  private static func firstNames(_ people: [String]) -> Set<String> {
+    Set(people.map { String($0.prefix { $0 != " " }) })
   }
 
   /// Different people. One in four of the seen ones has no last name.
