@@ -25,6 +25,36 @@ extension LoadedModel {
     return try compiled.running(program)
   }
 
+  /// Runs a step call by call, in an engine of `callByCall`'s program, and sums the calls' times by kernel family; the best
+  /// of a few runs counts for each call.
+  ///
+  /// - Returns: Families and seconds, the longest first.
+  func kernelSeconds(
+    of function: String, in engine: Engine, _ rows: [StepRows], runs: Int
+  ) throws -> [(name: String, seconds: Double)] {
+    let calls = plan.calls(of: function) ?? []
+    var best = [Double](repeating: .infinity, count: calls.count)
+    for _ in 0..<runs {
+      for index in calls.indices {
+        try checkInterruption()
+        let time = try timed { _ = try engine.step("\(function)#\(index)", rows) }
+        best[index] = min(best[index], time)
+      }
+    }
+    var sums: [(name: String, seconds: Double)] = []
+    for (call, time) in zip(calls, best) {
+      // The output matrix is a family of its own: its size does not follow the layers.
+      let isOutput = call.operation.results.first.map { $0.name.hasPrefix("logits") } ?? false
+      let name = isOutput ? "\(call.family) of the logits" : call.family
+      if let index = sums.firstIndex(where: { $0.name == name }) {
+        sums[index].seconds += time
+      } else {
+        sums.append((name, time))
+      }
+    }
+    return sums.sorted { $0.seconds > $1.seconds }
+  }
+
   /// Where an op's first row result lies; nil for ops without.
   static func rowPort(of operation: Operation) -> Program.Port? {
     guard case .array(let places)? = operation.attributes["at"], case .int(let offset)? = places.first,

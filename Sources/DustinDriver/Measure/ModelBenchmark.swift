@@ -84,31 +84,10 @@ struct ModelBenchmark {
     lines.append(Line(what: what, length: length, rows: rows, seconds: time, cost: cost))
   }
 
-  /// Runs the step call by call; the best of a few runs counts for each.
   private mutating func addShare(_ function: String, _ cache: KVCache, _ tokens: [Int32], runs: Int) throws {
-    let calls = model.plan.calls(of: function) ?? []
-    var best = [Double](repeating: .infinity, count: calls.count)
-    for _ in 0..<runs {
-      for index in calls.indices {
-        try checkInterruption()
-        let time = try timed { _ = try engine.step("\(function)#\(index)", [StepRows(cache, tokens)]) }
-        best[index] = min(best[index], time)
-      }
-    }
-    var sums: [(name: String, seconds: Double)] = []
-    for (call, time) in zip(calls, best) {
-      // The output matrix is a family of its own: its size does not follow the layers.
-      let isOutput = call.operation.results.first.map { $0.name.hasPrefix("logits") } ?? false
-      let name = isOutput ? "\(call.family) of the logits" : call.family
-      if let index = sums.firstIndex(where: { $0.name == name }) {
-        sums[index].seconds += time
-      } else {
-        sums.append((name, time))
-      }
-    }
     shares.append(
       Share(
         what: "\(function), \(tokens.count) row\(tokens.count == 1 ? "" : "s")", length: cache.length,
-        families: sums.sorted { $0.seconds > $1.seconds }))
+        families: try model.kernelSeconds(of: function, in: engine, [StepRows(cache, tokens)], runs: runs)))
   }
 }

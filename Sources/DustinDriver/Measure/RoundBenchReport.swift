@@ -63,6 +63,12 @@ struct RoundBenchReport {
       ])
     }
     text += phases.text
+    for line in benchmark.lines where !line.kernels.isEmpty {
+      let total = line.kernels.reduce(0) { $0 + $1.seconds }
+      let parts = line.kernels.prefix(8).map { "\($0.name) \(fixed(100 * $0.seconds / max(total, 1e-12), 0)) %" }
+      text += "\nsparse verification of \(line.batch) x \(benchmark.gamma + 1) rows behind \(grouped(line.length)), "
+      text += "call by call \(fixed(total * 1e3, 2)) ms: \(parts.joined(separator: ", "))\n"
+    }
     for line in benchmark.lines {
       guard let stack = line.stack else { continue }
       text +=
@@ -109,6 +115,7 @@ struct RoundBenchReport {
           (key: "other", value: seconds(run.otherSeconds)),
         ])
       ),
+      (key: "verify_kernel_seconds", value: .object(line.kernels.map { (key: $0.name, value: .double($0.seconds)) })),
       (key: "target_kv_bytes", value: .int(run.targetTraffic.bytesRead)),
       (key: "draft_kv_bytes", value: .int(run.draftTraffic.bytesRead)),
       (key: "new_tokens", value: .int(run.decodeTokens)),

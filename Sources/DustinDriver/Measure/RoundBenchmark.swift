@@ -26,6 +26,9 @@ struct RoundBenchmark {
     /// Least seconds a token at this run's limits, with the acceptance and the bytes that were measured.
     let leastSecondsPerToken: Double
 
+    /// Seconds of each kernel family in one verification of all rows, call by call; sparse rounds only.
+    var kernels: [(name: String, seconds: Double)] = []
+
     var rate: Double { rates[rates.count / 2] }
   }
   private(set) var lines: [Line] = []
@@ -52,7 +55,7 @@ struct RoundBenchmark {
     self.gamma = gamma
     self.runs = runs
     self.longestText = longestText
-    target = try Engine(model: pair.target.compiled, team: team)
+    target = try Engine(model: pair.target.callByCall(["verify"]), team: team)
     draft = try pair.draft.map { try Engine(model: $0.compiled, team: team) }
   }
 
@@ -72,15 +75,15 @@ struct RoundBenchmark {
     var sequences: [Sequence] = []
     for number in 0..<largest {
       let text = Array(windows[number % windows.count].prefix(min(length, longestText)))
-      func read(_ engine: Engine, _ model: LoadedModel) throws -> KVCache {
-        let cache = try KVCache(model.compiled, positions: length + room)
+      func read(_ engine: Engine) throws -> KVCache {
+        let cache = try KVCache(engine.model, positions: length + room)
         let done = try engine.prefill([StepRows(cache, text)], wantLogits: false, cancel: interruption)
         if !done.isComplete { throw Interrupted() }
         if length > text.count { try cache.repeatPositions(to: length) }
         return cache
       }
-      let targetCache = try read(target, pair.target)
-      let draftCache = try draft.flatMap { engine in try pair.draft.map { try read(engine, $0) } }
+      let targetCache = try read(target)
+      let draftCache = try draft.map(read)
       // Beyond the text the prompt repeats as the caches do.
       let prompt = (0..<length).map { text[$0 % (text.count / 16 * 16)] }
       sequences.append(
@@ -130,11 +133,17 @@ struct RoundBenchmark {
     }
     results.sort { $0.metrics.decodeTokensPerSecond < $1.metrics.decodeTokensPerSecond }
     let middle = results[results.count / 2]
-    lines.append(
-      Line(
-        way: way, length: length, batch: sequences.count, metrics: middle.metrics, stack: middle.stack,
-        rates: results.map(\.metrics.decodeTokensPerSecond),
-        leastSecondsPerToken: least(way, middle.metrics, middle.stack, batch: sequences.count)))
+    var line = Line(
+      way: way, length: length, batch: sequences.count, metrics: middle.metrics, stack: middle.stack,
+      rates: results.map(\.metrics.decodeTokensPerSecond),
+      leastSecondsPerToken: least(way, middle.metrics, middle.stack, batch: sequences.count))
+    if way == .sparse {
+      // Behind what the last run wrote, through the sets that it chose last.
+      line.kernels = try pair.target.kernelSeconds(
+        of: "verify", in: target,
+        sequences.map { StepRows($0.target, $0.prompt.prefix(gamma + 1)) }, runs: max(runs, 5))
+    }
+    lines.append(line)
   }
 
   /// What bytes and operations need at the limits: caches as they were read, the weights once a step, two operations a
