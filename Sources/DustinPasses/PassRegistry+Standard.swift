@@ -15,6 +15,7 @@ extension PassRegistry {
     registry.register(SparsifyVerify())
     registry.register(ShareSelection())
     registry.register(Policies())
+    registry.register(AddBudgets())
     registry.register(ChooseKVLayout())
     registry.register(LowerToKernel())
     registry.register(FuseQKV())

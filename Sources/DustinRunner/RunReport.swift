@@ -86,6 +86,7 @@ package struct RunReport {
           key: "exact",
           value: .object([
             (key: "agreement", value: .double(stack.agreement)), (key: "mean_rounds", value: .double(stack.meanRounds)),
+            (key: "budgets", value: .array(stack.budgets.map(\.json))),
           ])
         ))
     }
@@ -152,9 +153,26 @@ package struct RunReport {
       lines.append(
         "exact: \(fixed(stack.meanRounds, 1)) sparse rounds a dense pass, which kept "
           + "\(fixed(100 * stack.agreement, 1)) % of the tokens that it looked at")
+      lines += stack.budgets.map { "exact, \($0.text)" }
     } else if run.denseRounds > 0 {
       lines.append("\(run.denseRounds) rounds were verified densely")
     }
     return lines
+  }
+}
+
+extension StackDrafter.Metrics.Budget {
+  package var text: String {
+    guard let agreement else { return "budget \(budget): not tried" }
+    let worth = ratio.map { ", worth \(fixed($0, 2)) x plain decoding with \(bestRounds) rounds a dense pass" } ?? ""
+    return "budget \(budget): \(blocks) blocks, agreement \(fixed(100 * agreement, 1)) %\(worth)"
+  }
+
+  package var json: JSON {
+    .object([
+      (key: "budget", value: .int(budget)), (key: "blocks", value: .int(blocks)), (key: "rounds", value: .int(rounds)),
+      (key: "agreement", value: agreement.map { .double($0) } ?? .null),
+      (key: "implied_ratio", value: ratio.map { .double($0) } ?? .null),
+    ])
   }
 }

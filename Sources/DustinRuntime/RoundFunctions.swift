@@ -7,12 +7,15 @@ import DustinSupport
 /// |---|---|---|
 /// | `verify` (or another name) | every round | logits, and rows for the next round |
 /// | `select` | before `verify`, if that takes what it makes | signals and sets |
+/// | `select.128`, `select.2048`, … | in `select`'s place, by who runs the rounds | the same, of another budget |
 /// | `observe`, results with role `round` | the same, over the rows that `verify` will see | signals and sets |
 /// | `observe`, results with role `static` | once, over the last prompt tokens (`Policy.observe`) | signals and sets |
 /// | `dense` | in `verify`'s place: by policy, or for want of signals | as `verify` |
 struct RoundFunctions {
   let verify: CompiledFunction
   let select: CompiledFunction?
+  /// `select` in several sizes, ascending by budget.
+  let selects: [(budget: Int, function: CompiledFunction)]
   let observe: CompiledFunction?
   let observeOnce: CompiledFunction?
   let dense: CompiledFunction?
@@ -46,6 +49,20 @@ struct RoundFunctions {
     let select = try maker("select", of: taken)
     let wanted = taken + (select?.valueArguments ?? [])
     self.select = select
+    var selects: [(budget: Int, function: CompiledFunction)] = []
+    for other in program.functions where select != nil && other.name.hasPrefix("select.") {
+      guard let budget = Int(other.name.dropFirst("select.".count)), budget > 0 else { continue }
+      let function = try model.function(other.name)
+      guard function.valueResults.map(\.value) == select?.valueResults.map(\.value),
+        function.valueArguments == select?.valueArguments,
+        function.rowArguments.map(\.name) == select?.rowArguments.map(\.name)
+      else {
+        throw DiagnosticError(
+          "function", "function '\(other.name)' takes or makes other values than function 'select' does")
+      }
+      selects.append((budget, function))
+    }
+    self.selects = selects.sorted { $0.budget < $1.budget }
     observe = try maker("observe", role: "round", of: wanted)
     observeOnce = try maker("observe", role: "static", of: wanted)
     policy = program.policy

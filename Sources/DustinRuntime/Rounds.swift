@@ -72,6 +72,8 @@ final class Rounds {
   /// The rounds only propose to an exact pass: they never read everything themselves, and take sampled proposals for
   /// certain ones, which `StackDrafter` explains.
   let isMiddleLevel: Bool
+  /// Which of the program's sizes of sets is chosen; nil: that of `select`.
+  var size: Int?
   private(set) var shares: [RoundShare] = []
   private(set) var metrics = Metrics()
   private var states: [Int: State] = [:]
@@ -186,7 +188,7 @@ final class Rounds {
       _ = try target.step(
         observe.name, chosen.map { StepRows(shares[$0].cache, rows(of: shares[$0], shares[$0].proposal.tokens)) })
     }
-    if let select = functions.select {
+    if let select = size.map({ functions.selects[$0].function }) ?? functions.select {
       _ = try target.step(select.name, chosen.map { StepRows(shares[$0].cache) })
     }
     for place in chosen {

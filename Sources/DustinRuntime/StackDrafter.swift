@@ -53,6 +53,23 @@ public final class StackDrafter: Drafter {
     public var tested = 0
     public var agreed = 0
     public var signalCoverage: Double?
+    /// By the budget of the sets, ascending, where the program has several; empty: it has one.
+    public var budgets: [Budget] = []
+
+    /// What one size of sets did, and what that is worth.
+    public struct Budget: Sendable {
+      public var budget: Int
+      public var blocks = 0
+      public var rounds = 0
+      public var tested = 0
+      public var agreed = 0
+      /// Rounds a block that its agreement and its times make best.
+      public var bestRounds = 0
+      /// Tokens per time with these, over those of plain decoding (a dense pass for each); nil until both were measured.
+      public var ratio: Double?
+
+      public var agreement: Double? { tested == 0 ? nil : Double(agreed) / Double(tested) }
+    }
 
     public init() {}
 
@@ -68,19 +85,20 @@ public final class StackDrafter: Drafter {
     let cache: KVCache
     let random: KeyedRandom
     /// Of the last block.
-    var rounds = 0
+    var choice = BlockPlanner.Choice(rounds: 0)
     var planner: BlockPlanner
   }
 
   private struct Block {
     let slot: Int
     let wish: DraftWish
-    let rounds: Int
+    let choice: BlockPlanner.Choice
     let random: KeyedRandom
     var proposal = Proposal()
     var made = 0
     var isDone = false
 
+    var rounds: Int { choice.rounds }
     var tokens: [Int32] { wish.tokens + proposal.tokens }
   }
 
@@ -96,7 +114,9 @@ public final class StackDrafter: Drafter {
   private var slots: [Int: Slot] = [:]
   /// Of all sequences, for greedy runs.
   private var planner: BlockPlanner
-  private var costs = BlockCosts()
+  private var costs: BlockCosts
+  /// Of the program's `select.N`.
+  private let budgets: [Int]
 
   /// - Parameters:
   ///   - target: The engine of the loop around it.
@@ -112,8 +132,11 @@ public final class StackDrafter: Drafter {
     self.target = target
     self.inner = inner
     self.options = options
-    planner = BlockPlanner(gamma: options.gamma, mostRounds: options.mostRounds)
-    _ = try RoundFunctions(target.model, verify: options.verifyFunction, offers: inner.offers, mayReadAll: false)
+    let functions = try RoundFunctions(
+      target.model, verify: options.verifyFunction, offers: inner.offers, mayReadAll: false)
+    budgets = functions.selects.map(\.budget)
+    planner = BlockPlanner(gamma: options.gamma, mostRounds: options.mostRounds, sizes: budgets.count)
+    costs = BlockCosts(sizes: budgets.count)
   }
 
   public var traffic: CacheTraffic { inner.traffic }
@@ -121,6 +144,7 @@ public final class StackDrafter: Drafter {
   public func begin(_ sequences: [DraftSequence], _ context: DraftContext) throws {
     self.context = context
     metrics = Metrics()
+    metrics.budgets = budgets.map { Metrics.Budget(budget: $0) }
     let rounds = try Rounds(
       target: target, drafter: inner, verify: options.verifyFunction, sampling: context.sampling,
       isMiddleLevel: true)
@@ -142,14 +166,18 @@ public final class StackDrafter: Drafter {
 
   public func propose(_ wishes: [DraftWish]) throws -> [Proposal] {
     guard let rounds else { return wishes.map { _ in Proposal() } }
+    // All greedy sequences choose alike: one step serves them all.
+    let common = context.sampling.isGreedy ? planner.choose(costs.costs) : nil
+    rounds.size = common == nil || budgets.isEmpty ? nil : common?.size
     var blocks = try wishes.map { wish -> Block in
       guard let slot = slots[wish.index] else {
         throw DiagnosticError("stack", "sequence \(wish.index) is none that the stack began with")
       }
-      let count = options.rounds ?? plannedRounds(slot)
-      slots[wish.index]?.rounds = count
+      var choice = common ?? planned(slot)
+      if let count = options.rounds { choice.rounds = count }
+      slots[wish.index]?.choice = choice
       return Block(
-        slot: wish.index, wish: wish, rounds: count,
+        slot: wish.index, wish: wish, choice: choice,
         random: (wish.random ?? slot.random).derived(wish.tokens.count))
     }
     // Whatever happens, the loop finds its committed positions and no more.
@@ -171,6 +199,10 @@ public final class StackDrafter: Drafter {
     for block in blocks {
       while metrics.blocks.count <= block.rounds { metrics.blocks.append(0) }
       metrics.blocks[block.rounds] += 1
+      if rounds.size != nil, block.rounds > 0 {
+        metrics.budgets[block.choice.size].blocks += 1
+        metrics.budgets[block.choice.size].rounds += block.made
+      }
     }
     return blocks.map(\.proposal)
   }
@@ -179,15 +211,27 @@ public final class StackDrafter: Drafter {
     var rows = 0
     for outcome in outcomes {
       rows += outcome.proposed + 1
-      guard outcome.proposed > 0, let count = slots[outcome.index]?.rounds else { continue }
-      slots[outcome.index]?.planner.learn(accepted: outcome.accepted, of: outcome.proposed, rounds: count)
-      planner.learn(accepted: outcome.accepted, of: outcome.proposed, rounds: count)
-      if count > 0 {
-        metrics.tested += min(outcome.accepted + 1, outcome.proposed)
+      guard outcome.proposed > 0, let choice = slots[outcome.index]?.choice else { continue }
+      slots[outcome.index]?.planner.learn(
+        accepted: outcome.accepted, of: outcome.proposed, BlockPlanner.Choice(rounds: choice.rounds))
+      planner.learn(accepted: outcome.accepted, of: outcome.proposed, choice)
+      if choice.rounds > 0 {
+        let looked = min(outcome.accepted + 1, outcome.proposed)
+        metrics.tested += looked
         metrics.agreed += outcome.accepted
+        if rounds?.size != nil {
+          metrics.budgets[choice.size].tested += looked
+          metrics.budgets[choice.size].agreed += outcome.accepted
+        }
       }
     }
     costs.add(dense: seconds, rows: outcomes.isEmpty ? 0 : rows / outcomes.count)
+    for (size, costs) in costs.costs.enumerated() where metrics.budgets.indices.contains(size) {
+      guard let costs, metrics.budgets[size].tested > 0 else { continue }
+      let best = planner.best(size: size, costs)
+      metrics.budgets[size].bestRounds = best.rounds
+      metrics.budgets[size].ratio = planner.rate(best, costs) * (costs.dense + costs.denseRow)
+    }
   }
 
   public func end(_ index: Int) {
@@ -198,10 +242,9 @@ public final class StackDrafter: Drafter {
 
   // MARK: Parts of a proposal
 
-  private func plannedRounds(_ slot: Slot) -> Int {
-    if context.sampling.isGreedy { return planner.choose(costs.costs ?? BlockPlanner.Costs()) }
+  private func planned(_ slot: Slot) -> BlockPlanner.Choice {
     // What is measured would make the output depend on the machine, and other sequences on each other.
-    return slot.planner.choose(.init(round: 1, draft: 0.3, dense: options.denseCost))
+    slot.planner.choose([.init(round: 1, draft: 0.3, dense: options.denseCost)])
   }
 
   /// Blocks without rounds: the inner drafter's proposal goes to the exact pass as it is.
@@ -258,7 +301,7 @@ public final class StackDrafter: Drafter {
       blocks[place].proposal.distributions += share.distributions.prefix(kept.count)
       blocks[place].made += 1
       slots[share.number]?.planner.learn(round: kept.count)
-      planner.learn(round: kept.count)
+      planner.learn(round: kept.count, size: blocks[place].choice.size)
       metrics.speculation.add(
         drafted: share.proposal.tokens.count, accepted: min(verdict.accepted, kept.count), emitted: kept.count)
     }
@@ -268,7 +311,8 @@ public final class StackDrafter: Drafter {
     metrics.verifySeconds = after.verifySeconds
     metrics.acceptSeconds = after.acceptSeconds
     metrics.signalCoverage = after.coverageRounds > 0 ? after.coverage / Double(after.coverageRounds) : nil
-    costs.add(round: monotonicSeconds() - start, draft: after.draftSeconds - before.draftSeconds)
+    costs.add(
+      round: monotonicSeconds() - start, draft: after.draftSeconds - before.draftSeconds, size: rounds.size ?? 0)
     return true
   }
 }

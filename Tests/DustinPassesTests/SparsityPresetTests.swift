@@ -138,6 +138,7 @@ final class SparsityPresetTests: XCTestCase {
   }
   private static let sparsityPasses = [
     "look-ahead", "sparsify-draft", "sparsify-verify", "share-selection", "policy", "choose-kv-layout",
+    "add-budgets",
   ]
 
   // MARK: Functions

@@ -211,6 +211,38 @@ final class SparseRoundTests: XCTestCase {
     }
   }
 
+  /// A text that the loop made, given to rounds that commit as much of it each time: the caches get the same bits.
+  func testGivenRoundsAreThoseOfGeneration() throws {
+    for pair in [FakePair(), FakePair(historyRole: "rows", near: true), FakePair(observe: "round")] {
+      let run = try Self.prepare(pair, prompts: [prompts[0]], new: 60)
+      var tokens = prompts[0]
+      var made: [Int] = []
+      run.loop.onEvent = { event in
+        // The last rounds propose less.
+        if tokens.count < self.prompts[0].count + 50 { made.append(event.tokens.count) }
+        tokens += event.tokens
+      }
+      _ = try run.loop.run(run.requests)
+
+      let engines = try pair.engines(threads: 1)
+      let cache = try KVCache(engines.target.model, positions: 200)
+      _ = try engines.target.prefill([StepRows(cache, prompts[0])], wantLogits: false)
+      let given = try GivenRounds(
+        target: engines.target, drafter: ModelDrafter(engine: engines.draft, contextSize: 200), gamma: 4, cache: cache,
+        draftCache: nil, tokens: prompts[0], positions: 200, cancel: nil)
+      var place = prompts[0].count
+      for count in made.dropFirst() {
+        let verified = try given.verify(Array(tokens[place..<min(place + 5, tokens.count)]))
+        XCTAssertFalse(verified.isDense)
+        try given.commit(count)
+        place += count
+      }
+      XCTAssertGreaterThan(made.count, 10)
+      XCTAssertEqual(cache.length, place)
+      XCTAssertEqual(try cache.bits(ofPositions: 0..<place), try run.targets[0].bits(ofPositions: 0..<place))
+    }
+  }
+
   func testSetsServeSeveralRounds() throws {
     for refresh in [2, 3] {
       var pair = FakePair()

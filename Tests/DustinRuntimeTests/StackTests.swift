@@ -269,16 +269,16 @@ final class BlockPlannerTests: XCTestCase {
       debt += agreement / (1 - min(agreement, 0.999))
       let accepted = min(Int(debt), 30)
       debt -= Double(accepted)
-      planner.learn(accepted: accepted, of: accepted + (agreement < 1 ? 1 : 0), rounds: 1)
+      planner.learn(accepted: accepted, of: accepted + (agreement < 1 ? 1 : 0), .init(rounds: 1))
     }
     return planner
   }
 
   func testAgreementIsLearnt() {
-    XCTAssertEqual(planner(agreement: 0.5).agreement, 0.5, accuracy: 0.05)
-    XCTAssertEqual(planner(agreement: 0.9).agreement, 0.9, accuracy: 0.03)
-    XCTAssertEqual(planner(agreement: 1).agreement, 1, accuracy: 0.01)
-    XCTAssertEqual(planner(agreement: 0.5, tokensPerRound: 2).tokensPerRound, 2, accuracy: 0.05)
+    XCTAssertEqual(planner(agreement: 0.5).agreement(), 0.5, accuracy: 0.05)
+    XCTAssertEqual(planner(agreement: 0.9).agreement(), 0.9, accuracy: 0.03)
+    XCTAssertEqual(planner(agreement: 1).agreement(), 1, accuracy: 0.01)
+    XCTAssertEqual(planner(agreement: 0.5, tokensPerRound: 2).tokensPerRound(), 2, accuracy: 0.05)
   }
 
   func testTheChoiceIsTheBestRate() {
@@ -286,20 +286,20 @@ final class BlockPlannerTests: XCTestCase {
       let planner = planner(agreement: agreement)
       for dense in [0.5, 4, 40] {
         let costs = BlockPlanner.Costs(round: 1, draft: 0.3, dense: dense, denseRow: 0.01)
-        let rates = (0...8).map { planner.rate(rounds: $0, costs) }
-        XCTAssertEqual(rates[planner.choose(costs)], rates.max())
+        let rates = (0...8).map { planner.rate(.init(rounds: $0), costs) }
+        XCTAssertEqual(rates[planner.choose([costs]).rounds], rates.max())
       }
     }
   }
 
   func testMoreAgreementAndDearerDensePassesMeanLongerBlocks() {
     let costs = BlockPlanner.Costs(round: 1, draft: 0.3, dense: 6, denseRow: 0)
-    let byAgreement = [0.2, 0.7, 0.9, 0.97, 1].map { planner(agreement: $0).choose(costs) }
+    let byAgreement = [0.2, 0.7, 0.9, 0.97, 1].map { planner(agreement: $0).choose([costs]).rounds }
     XCTAssertEqual(byAgreement, byAgreement.sorted())
     XCTAssertEqual(byAgreement.last, 8)
     XCTAssertLessThanOrEqual(byAgreement[0], 1)
     let byCost = [0.5, 2, 8, 32].map { dense in
-      planner(agreement: 0.93).choose(.init(round: 1, draft: 0.3, dense: dense, denseRow: 0))
+      planner(agreement: 0.93).choose([.init(round: 1, draft: 0.3, dense: dense, denseRow: 0)]).rounds
     }
     XCTAssertEqual(byCost, byCost.sorted())
     XCTAssertLessThan(byCost[0], byCost[3])
@@ -309,26 +309,44 @@ final class BlockPlannerTests: XCTestCase {
   func testTheRateIsExpectedTokensPerTime() {
     var planner = planner(agreement: 0.5, tokensPerRound: 2, blocks: 400)
     let costs = BlockPlanner.Costs(round: 1, draft: 0.5, dense: 2, denseRow: 0)
-    XCTAssertEqual(planner.rate(rounds: 1, costs), 1.75 / 3, accuracy: 0.01)
-    XCTAssertEqual(planner.rate(rounds: 2, costs), (1 + 0.5 + 0.25 + 0.125 + 0.0625) / 4, accuracy: 0.01)
+    XCTAssertEqual(planner.rate(.init(rounds: 1), costs), 1.75 / 3, accuracy: 0.01)
+    XCTAssertEqual(planner.rate(.init(rounds: 2), costs), (1 + 0.5 + 0.25 + 0.125 + 0.0625) / 4, accuracy: 0.01)
     // Proposals that always stand: five tokens in 2.5.
-    for _ in 0..<400 { planner.learn(accepted: 4, of: 4, rounds: 0) }
-    XCTAssertEqual(planner.rate(rounds: 0, costs), 2, accuracy: 0.01)
+    for _ in 0..<400 { planner.learn(accepted: 4, of: 4, .init(rounds: 0)) }
+    XCTAssertEqual(planner.rate(.init(rounds: 0), costs), 2, accuracy: 0.01)
     // After so many blocks without it the middle level has its try.
-    XCTAssertNotEqual(planner.choose(costs), 0)
-    planner.learn(accepted: 0, of: 2, rounds: 1)
-    XCTAssertEqual(planner.choose(costs), 0)
+    XCTAssertNotEqual(planner.choose([costs]).rounds, 0)
+    planner.learn(accepted: 0, of: 2, .init(rounds: 1))
+    XCTAssertEqual(planner.choose([costs]).rounds, 0)
+  }
+
+  /// Every size has its trials; then the one with more tokens per time stays, and the others have theirs now and then.
+  func testSizesAreTriedAndTheBestOneStays() {
+    var planner = BlockPlanner(gamma: 4, mostRounds: 4, sizes: 3)
+    let costs = [1.0, 1.2, 6].map { BlockPlanner.Costs(round: $0, draft: 0.9, dense: 8, denseRow: 0) }
+    let accepted = [1, 11, 12]
+    var chosen: [Int] = []
+    for _ in 0..<150 {
+      let choice = planner.choose(costs)
+      chosen.append(choice.size)
+      if choice.rounds > 0 { planner.learn(round: 3, size: choice.size) }
+      planner.learn(accepted: choice.rounds == 0 ? 0 : accepted[choice.size], of: 12, choice)
+    }
+    XCTAssertEqual(chosen.prefix(6).sorted(), [0, 0, 1, 1, 2, 2])
+    let later = chosen.suffix(100)
+    XCTAssertGreaterThan(later.filter { $0 == 1 }.count, 85)
+    XCTAssertTrue(later.contains(0) && later.contains(2))
   }
 
   func testTimesAreMeans() throws {
     var times = BlockCosts()
-    XCTAssertNil(times.costs)
+    XCTAssertEqual(times.costs, [nil])
     for turn in 0..<200 {
       times.add(round: turn % 2 == 0 ? 1 : 3, draft: 0.5)
       let rows = 5 + turn % 3 * 4
       times.add(dense: 10 + 0.5 * Double(rows), rows: rows)
     }
-    let costs = try XCTUnwrap(times.costs)
+    let costs = try XCTUnwrap(times.costs[0])
     XCTAssertEqual(costs.round, 2, accuracy: 0.06)
     XCTAssertEqual(costs.draft, 0.5, accuracy: 1e-9)
     XCTAssertEqual(costs.dense, 10, accuracy: 1e-6)

@@ -43,6 +43,7 @@ struct RoundBenchOptions: ParsableArguments {
   ) throws {
     var options = try machine.loadOptions()
     options.preset = choice.text
+    options.isExact = try chosenWays().contains(.exact)
     // Blocks of an exact stack overshoot; beyond the model's own length only times count.
     let longest = (lengths.max() ?? 0) + tokens + 16 * (draftMax + 1)
     options.contextSize = longest

@@ -93,6 +93,7 @@ struct RunCommand: ParsableCommand {
     loadOptions.contextSize = contextSize
     let choice = try presets.choice(target: models.model, draft: models.draftModel)
     loadOptions.preset = choice?.text
+    loadOptions.isExact = exact
     let pair = try ModelPair.load(target: models.model, draft: models.draftModel, options: loadOptions)
     let session = try RunSession(pair.runnable(preset: choice?.summary), settings)
     switch compare {

@@ -16,8 +16,11 @@ extension LoadOptions {
     var manager = PassManager()
     manager.verifyEach = verifyEach
     let own = role == .target ? passTexts.target : passTexts.draft
+    let sizes = isExact && role == .target ? ",add-budgets" : ""
     let text =
-      (preset ?? own).map { "\(role.rawValue),numerics{mode=\(numerics.rawValue)},\($0),choose-kv-layout,kernels" }
+      (preset ?? own).map {
+        "\(role.rawValue),numerics{mode=\(numerics.rawValue)},\($0)\(sizes),choose-kv-layout,kernels"
+      }
       ?? "\(role.rawValue)-\(numerics.rawValue)"
     return PreparedPipeline(
       text: text, pipeline: try PassPipeline.parse(text, registry: passes, source: "<pipeline>"), manager: manager)

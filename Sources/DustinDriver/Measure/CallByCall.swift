@@ -1,4 +1,5 @@
 import DustinIR
+import DustinRunner
 import DustinRuntime
 import DustinSupport
 

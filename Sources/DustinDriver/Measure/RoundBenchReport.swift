@@ -74,6 +74,7 @@ struct RoundBenchReport {
       text +=
         "\nexact stack behind \(grouped(line.length)), batch \(line.batch): \(fixed(stack.meanRounds, 2)) sparse rounds a "
         + "dense pass, agreement \(fixed(100 * stack.agreement, 1)) % of the tokens that dense passes looked at\n"
+      for budget in stack.budgets { text += "  \(budget.text)\n" }
     }
     return text
   }
@@ -97,10 +98,17 @@ struct RoundBenchReport {
   private func json(_ line: RoundBenchmark.Line) -> JSON {
     let run = line.metrics
     let ratios = ratios(line)
+    let coverage = line.stack?.signalCoverage ?? run.signalCoverage
+    let kernels = line.kernels.map { (key: $0.name, value: JSON.double($0.seconds)) }
+    let exact: [(key: String, value: JSON)] = [
+      (key: "exact_agreement", value: line.stack.map { .double($0.agreement) } ?? .null),
+      (key: "exact_rounds", value: line.stack.map { .double($0.meanRounds) } ?? .null),
+      (key: "exact_budgets", value: .array(line.stack?.budgets.map(\.json) ?? [])),
+    ]
     func seconds(_ value: Double) -> JSON {
       .double(value / max(1, Double(run.speculation.rounds) / Double(line.batch)))
     }
-    return .object([
+    let entries: [(key: String, value: JSON)] = [
       (key: "way", value: .string(line.way.rawValue)), (key: "context", value: .int(line.length)),
       (key: "batch", value: .int(line.batch)), (key: "tokens_per_s", value: .double(line.rate)),
       (key: "runs", value: .array(line.rates.map { .double($0) })),
@@ -115,13 +123,12 @@ struct RoundBenchReport {
           (key: "other", value: seconds(run.otherSeconds)),
         ])
       ),
-      (key: "verify_kernel_seconds", value: .object(line.kernels.map { (key: $0.name, value: .double($0.seconds)) })),
+      (key: "verify_kernel_seconds", value: .object(kernels)),
       (key: "target_kv_bytes", value: .int(run.targetTraffic.bytesRead)),
       (key: "draft_kv_bytes", value: .int(run.draftTraffic.bytesRead)),
       (key: "new_tokens", value: .int(run.decodeTokens)),
-      (key: "arr_estimate", value: (line.stack?.signalCoverage ?? run.signalCoverage).map { .double($0) } ?? .null),
-      (key: "exact_agreement", value: line.stack.map { .double($0.agreement) } ?? .null),
-      (key: "exact_rounds", value: line.stack.map { .double($0.meanRounds) } ?? .null),
-    ])
+      (key: "arr_estimate", value: coverage.map { .double($0) } ?? .null),
+    ]
+    return .object(entries + exact)
   }
 }

@@ -39,4 +39,30 @@ final class CacheForkTests: XCTestCase {
       }
     }
   }
+
+  /// What the text before had in common is not read again, and the caches are those of a text that was read alone.
+  func testATextThatBeginsLikeTheOneBefore() throws {
+    let options = LoadOptions(target: try .host())
+    let pair = try ModelPair.load(target: target, draft: draft, options: options)
+    let tokenizer = try XCTUnwrap(pair.tokenizer)
+    let team = try ThreadTeam(threads: 1)
+    func session() throws -> EvaluationSession {
+      EvaluationSession(
+        base: try PairTarget(.dense, target: pair.target, draft: pair.draft, options: options, team: team), others: [],
+        tokenizer: tokenizer, gamma: 4)
+    }
+    let first = (0..<300).map { Int32($0 * 37 % 4000) }
+    let second = Array(first.prefix(240)) + (0..<100).map { Int32($0 * 11 % 4000) }
+    let both = try session()
+    _ = try both.prepare(first)
+    var read = 0
+    let shared = try both.prepare(second) { _, total in read = total }
+    XCTAssertEqual(read, 99)
+    let alone = try session().prepare(second)
+    for (a, b) in [(shared.target, alone.target), (shared.draft, alone.draft)] {
+      let (a, b) = (try XCTUnwrap(a), try XCTUnwrap(b))
+      XCTAssertEqual(a.length, 339)
+      XCTAssertEqual(try a.bits(ofPositions: 0..<339), try b.bits(ofPositions: 0..<339))
+    }
+  }
 }

@@ -66,6 +66,30 @@ final class GeneratorTests: XCTestCase {
     XCTAssertEqual(occurrences(of: "The secret number of ", in: password.text), 4)
   }
 
+  func testQuestionsAboutOneText() throws {
+    let generator = try generator()
+    let prompts = try generator.prompts(length: 2048, count: 16, perText: 8)
+    let single = try generator.prompts(length: 2048, count: 16)
+    XCTAssertEqual(prompts.map(\.id), single.map(\.id))
+    for group in [prompts.prefix(9), prompts.suffix(9)] {
+      let first = group.first?.text ?? ""
+      for prompt in group {
+        XCTAssertGreaterThan(zip(first.utf8, prompt.text.utf8).prefix { $0 == $1 }.count, 5000, prompt.id)
+        XCTAssertEqual(generator.tokenizer.encode(prompt.text), prompt.tokens, prompt.id)
+        XCTAssertLessThanOrEqual(prompt.tokens.count + prompt.maxNewTokens, 2048, prompt.id)
+      }
+      XCTAssertEqual(Set(group.map(\.text)).count, 9)
+      // Nobody has two numbers.
+      let people = first.components(separatedBy: "The secret number of ").dropFirst().map { $0.prefix { $0 != " " } }
+      XCTAssertGreaterThanOrEqual(people.count, 24)
+      XCTAssertEqual(Set(people).count, people.count)
+    }
+    XCTAssertNotEqual(prompts[0].text.prefix(500), prompts[9].text.prefix(500))
+    for prompt in prompts where ["needle", "multi", "ledger", "password"].contains(prompt.task) {
+      XCTAssertEqual(occurrences(of: String(prompt.answer.dropFirst().dropLast()), in: prompt.text), 1, prompt.id)
+    }
+  }
+
   func testTheSameSeedGivesTheSamePrompts() throws {
     let first = try generator().prompts(length: 1024, count: 9)
     let again = try generator().prompts(length: 1024, count: 9)
