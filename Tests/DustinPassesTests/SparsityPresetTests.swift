@@ -266,18 +266,35 @@ final class SparsityPresetTests: XCTestCase {
     }
   }
 
+  func testBudgetsAreAddedInSeveralSizes() throws {
+    let module = try decided(.target)
+    try runPasses("dustin{history=2:all m=100},add-budgets{budgets=[64,16,1024]}", on: module)
+    XCTAssertEqual(
+      module.functions.map(\.name).filter { $0.hasPrefix("select") },
+      ["select", "select.64", "select.512", "select.1024"], "16 does not hold what is always read")
+    let selects = module.functions.flatMap(\.body).filter { $0.name == "select" }
+    XCTAssertEqual(selects.map { $0.attributes.int("budget") }, [512, 64, 512, 1024])
+    // 64 positions hold 20 that are always read; a quota keeps its share.
+    XCTAssertEqual(selects.map { $0.attributes.ints("quotas") }, [[100], [12], [100], [200]])
+    XCTAssertEqual(module.dims.filter { $0.rule == .bounded(1024) }.count, 1)
+    let text = module.text()
+    try runPasses("choose-kv-layout", on: module)
+    XCTAssertEqual(
+      try ModuleParser.parseVerified(SourceBuffer(name: "again", utf8: Array(text.utf8))).text(), text)
+  }
+
   // MARK: Twice
 
   func testEveryPassDoesNothingTheSecondTimeOrRefuses() throws {
     let passes = [
       "look-ahead", "sparsify-draft{static=true}", "sparsify-verify{signals=[look]}", "share-selection",
-      "policy{refresh=2 dense-every=20}", "choose-kv-layout",
+      "policy{refresh=2 dense-every=20}", "choose-kv-layout", "add-budgets",
     ]
     XCTAssertEqual(passes.map { String($0.prefix { $0 != "{" }) }.sorted(), Self.sparsityPasses.sorted())
     for pass in passes + Self.texts {
       for role in PresetRole.allCases {
         let module = try decided(role)
-        if pass.hasPrefix("share") || pass.hasPrefix("policy") {
+        if ["share", "policy", "add"].contains(where: pass.hasPrefix) {
           guard role == .target else { continue }
           try runPasses("sparsify-verify{signals=[history] sets=layer}", on: module)
         }

@@ -48,6 +48,11 @@ struct EvalCommand: ParsableCommand {
     parsing: .unconditional,
     help: "Generated questions about one text, which holds the statements of them all and is read once.")
   var perText = 1
+  @Option(
+    parsing: .unconditionalSingleValue,
+    help: "Generated questions of this kind only: needle, multi, multiquery, password, ledger or copy; may be repeated."
+  )
+  var kind: [RetrievalTask.Kind] = []
   @Option(parsing: .unconditional, help: "Windows of each length for perplexity, arr and drift.")
   var windows = 8
   @Option(parsing: .unconditional, help: "Tokens of each window that perplexity scores.")
@@ -133,6 +138,8 @@ struct EvalCommand: ParsableCommand {
     }
   }
 
+  private var kinds: Set<RetrievalTask.Kind> { Set(kind.isEmpty ? RetrievalTask.Kind.allCases : kind) }
+
   private var tasks: Set<Task> {
     if !task.isEmpty { return Set(task) }
     if pg19 != nil { return [.perplexity] }
@@ -173,7 +180,8 @@ struct EvalCommand: ParsableCommand {
       "tasks \(tasks.map(\.rawValue).sorted().joined(separator: " "))",
       "verification \(texts.joined(separator: " "))",
       "prompts \(prompts.map { try fingerprint(ofFile: $0) } ?? "seed \(seed)\(perText > 1 ? " per-text \(perText)" : "")")",
-      "books \(pg19 ?? books)", "longbench \(longBench ?? "none") \(lengths ?? "")",
+      "kinds \(kinds.map(\.rawValue).sorted().joined(separator: " "))", "books \(pg19 ?? books)",
+      "longbench \(longBench ?? "none") \(lengths ?? "")",
       "template \(template.map { try fingerprint(ofFile: $0) } ?? "none")",
     ]
     let evaluation = Evaluation(
@@ -220,7 +228,7 @@ struct EvalCommand: ParsableCommand {
           prompts != nil
           ? given.filter { $0.length == length }
           : try RetrievalGenerator(books: allBooks(), tokenizer: session.tokenizer, seed: seed)
-            .prompts(length: length, count: count, perText: perText)
+            .prompts(length: length, count: count, perText: perText, kinds: kinds)
         try evaluation.retrieval(asked)
       }
     }
@@ -285,3 +293,5 @@ func evaluationPairs(target: String, draft: String?, options: LoadOptions) -> Pa
     return (pair.target, pair.draft)
   }
 }
+
+extension RetrievalTask.Kind: ExpressibleByArgument {}

@@ -15,21 +15,25 @@ struct RetrievalGenerator {
   /// `count` prompts and the copies that go with them. Prompt and answer together have at most `length` tokens, and at
   /// least as many as one sentence less.
   ///
-  /// - Parameter perText: Questions about one text, which then holds the statements of them all: a text is read once, and
-  ///   the others' statements make each question harder.
+  /// - Parameters:
+  ///   - perText: Questions about one text, which then holds the statements of them all: a text is read once, and the
+  ///     others' statements make each question harder.
+  ///   - kinds: Others are left out of the list.
   /// - Throws: `DiagnosticError` with id `books` when no book is long enough.
-  func prompts(length: Int, count: Int, perText: Int = 1) throws -> [EvaluationPrompt] {
+  func prompts(
+    length: Int, count: Int, perText: Int = 1, kinds: Set<RetrievalTask.Kind> = Set(RetrievalTask.Kind.allCases)
+  ) throws -> [EvaluationPrompt] {
     var numbers: [RetrievalTask.Kind: Int] = [:]
-    let wanted = RetrievalTask.kinds(count).map { kind in
+    let wanted = RetrievalTask.kinds(count).compactMap { kind -> Wanted? in
       let number = numbers[kind, default: 0]
       numbers[kind] = number + 1
-      return Wanted(kind: kind, number: number)
+      return kinds.contains(kind) ? Wanted(kind: kind, number: number) : nil
     }
     if perText == 1 { return try wanted.flatMap { try prompts([$0], length: length) } }
     var groups: [[Wanted]] = []
     var questions = perText
     for one in wanted {
-      if one.kind != .copy, questions == perText {
+      if groups.isEmpty || (one.kind != .copy && questions == perText) {
         groups.append([])
         questions = 0
       }
@@ -76,9 +80,10 @@ struct RetrievalGenerator {
   private func text(
     of wanted: [Wanted], book: Book, length: Int, random: inout SplitMix
   ) -> [EvaluationPrompt]? {
-    if wanted.count == 1, wanted[0].kind == .copy {
+    if wanted.allSatisfy({ $0.kind == .copy }) {
       guard let text = passage(book, room: length - Self.roomOfCopy(tokens), random: &random) else { return nil }
-      return copy(of: text, in: text, length: length, random: &random).map { [$0] }
+      let copies = wanted.compactMap { _ in copy(of: text, in: text, length: length, random: &random) }
+      return copies.count == wanted.count ? copies : nil
     }
     var asked: [Asked] = []
     var subjects: Set<String> = []

@@ -29,6 +29,9 @@ public struct AddBudgets: Pass {
   public func run(on module: Module, context: PassContext) throws {
     try context.require(.tensor, of: module)
     guard let select = module.function("select") else { return }
+    if let known = module.functions.first(where: { $0.name.hasPrefix("select.") }) {
+      throw DiagnosticError("repeated-function", "\(name): the module already has a function @\(known.name)")
+    }
     let makers = select.body.filter { $0.name == "select" && !$0.operands.isEmpty }
     guard let own = makers.compactMap({ $0.attributes.int("budget") }).max() else { return }
     let wanted = budgets ?? [own / 4 / 16 * 16, min(4 * own, SetSize.limit)]

@@ -85,6 +85,9 @@ final class GeneratorTests: XCTestCase {
       XCTAssertEqual(Set(people).count, people.count)
     }
     XCTAssertNotEqual(prompts[0].text.prefix(500), prompts[9].text.prefix(500))
+    let some = try generator.prompts(length: 2048, count: 16, perText: 8, kinds: [.ledger, .multi])
+    XCTAssertEqual(some.map(\.task), ["multi", "ledger", "multi", "ledger"])
+    XCTAssertEqual(some.map(\.id), single.filter { ["multi", "ledger"].contains($0.task) }.map(\.id))
     for prompt in prompts where ["needle", "multi", "ledger", "password"].contains(prompt.task) {
       XCTAssertEqual(occurrences(of: String(prompt.answer.dropFirst().dropLast()), in: prompt.text), 1, prompt.id)
     }
