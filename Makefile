@@ -19,7 +19,7 @@ RUNNER_FLAGS := -c release --scratch-path $(RUNNER)
 # What lies beside the tool.
 BESIDE := dustin-runner-static dustin-runtime.o
 
-.PHONY: build demo runner test fuzz packages format format-check
+.PHONY: build demo runner test fuzz packages format format-check docs
 
 build: packages runner
 	swift build -c release $(TOOL_FLAGS) --product dustin
