@@ -17,13 +17,14 @@ struct TestCommand: ParsableCommand {
     discussion: """
       A test is a module with comments that say what to run and what to expect:
 
-        // RUN: opt -p 'canonicalize,cse' --verify-each   a command over the file: opt or check
-        // CHECK: %a = linear %x                          a line of what it prints; also CHECK-NEXT, -SAME, -NOT, -DAG, -LABEL
-        // EXPECT:                                        or, below it to the end of the file, all of what it prints
-        // error: text                                    behind a line: an error there, whose message contains the text
+        // RUN: opt -p 'canonicalize,cse'  a command over the file: opt or check
+        // CHECK: %a = linear %x           a line of what it prints
+        // EXPECT:                         below it, all of what it prints
+        // error: text                     behind a line: an error there
 
-      CHECK lines may hold {{regex}}, [[NAME:regex]] and [[NAME]]. A file without RUN line must verify and read back as it \
-      was printed. --bless writes EXPECT blocks anew. The exit code is 1 if a test fails.
+      There are also CHECK-NEXT, -SAME, -NOT, -DAG and -LABEL. A pattern may hold {{regex}}, [[NAME:regex]] and [[NAME]]. \
+      A file without RUN line must verify and read back as it was printed. --bless writes EXPECT blocks anew. The exit \
+      code is 1 if a test fails.
       """)
 
   @OptionGroup(title: "Passes from outside")
