@@ -148,19 +148,22 @@ final class OptTests: XCTestCase {
 
   // MARK: Failures
 
-  /// A reproducer brings the passes from outside along.
+  /// A reproducer says which passes from outside it needs.
   func testFailuresOfFiltersAreReproducible() throws {
     let folder = try TemporaryFolder()
     let path = folder.path + "/again.dust"
-    for filter in [
-      ["-p", "cse,broken,dce", "--pass-exec", "broken=echo 'no module'"], ["--pass-exec", "echo 'no module'"],
-    ] {
-      let outcome = dustin(["opt", module, "--reproducer", path] + filter)
+    let cases: [(options: [String], again: [String])] = [
+      (["-p", "cse,broken,dce", "--pass-exec", "broken=echo no module"], ["--pass-exec", "broken=echo no module"]),
+      (["--pass-exec", "echo no module"], ["--pass-exec", "pass-exec=echo no module"]),
+    ]
+    for (options, again) in cases {
+      let outcome = dustin(["opt", module, "--reproducer", path] + options)
       XCTAssertEqual(outcome.status, 1)
       XCTAssertTrue(outcome.errors.contains("what the filter printed is not a valid module"), outcome.errors)
-      let again = dustin(["test", path])
-      XCTAssertEqual(again.status, 1)
-      XCTAssertTrue(again.errors.contains("what the filter printed is not a valid module"), again.errors)
+      XCTAssertTrue(try text(path).contains("with this file and \(again[0]) '\(again[1])' fails"))
+      let repeated = dustin(["test", path] + again)
+      XCTAssertEqual(repeated.status, 1)
+      XCTAssertTrue(repeated.errors.contains("what the filter printed is not a valid module"), repeated.errors)
     }
   }
 

@@ -82,7 +82,7 @@ struct OptCommand: ParsableCommand {
     manager.instrumentations = watchers.all
     var repetition: String?
     if reproducer != nil { manager.reproducer = { repetition = $0 } }
-    (manager.reproducerOptions, manager.reproducerOmits) = (plugins.words, [PluginOptions.unnamedPass])
+    manager.reproducerOptions = plugins.words
     do {
       try manager.run(pipeline, on: module)
       if let rest = try compilation.rest(for: module, registry) {

@@ -56,8 +56,11 @@ struct PluginOptions: ParsableArguments {
     }
   }
 
-  /// The options as words of a command line: a reproducer needs the same passes.
-  var words: [String] { load.flatMap { ["--load", $0] } + passExec.flatMap { ["--pass-exec", $0] } }
+  /// The options as words of a command line that repeats a pipeline: all its filters go by the names that it uses.
+  var words: [String] {
+    let filters = passExec.map { Command($0).name == nil ? "\(Self.unnamedPass)=\($0)" : $0 }
+    return load.flatMap { ["--load", $0] } + filters.flatMap { ["--pass-exec", $0] }
+  }
 
   /// The commands that have no name: passes behind the others.
   var unnamed: [CommandPass] {

@@ -17,10 +17,8 @@ public struct PassManager {
   /// as a RUN line, so that `dustin test` fails as the run did. Asking for it costs one printed module per pass, and every
   /// pass is verified: the pass that broke the module is the one to repeat.
   public var reproducer: ((String) -> Void)?
-  /// Words that the RUN line of a reproducer needs besides the pipeline, for passes from outside.
+  /// What whoever runs the reproducer must give besides the file, for passes from outside: a RUN line names no programs.
   public var reproducerOptions: [String] = []
-  /// Passes that those options run by themselves, so that the pipeline must not name them.
-  public var reproducerOmits: Set<String> = []
 
   public init() {}
 
@@ -94,10 +92,10 @@ public struct PassManager {
     func word(_ text: String) -> String {
       "'\(text.replacing("\n", with: " ").replacing("'", with: #"'"'"'"#))'"
     }
-    let named = PassPipeline(rest.passes.filter { !reproducerOmits.contains($0.name) })
-    let options = ["--verify-each"] + reproducerOptions.map { $0.hasPrefix("--") ? $0 : word($0) }
-    var text = "// RUN: opt -p \(word("\(named)")) \(options.joined(separator: " "))\n"
-    text += "// 'dustin test' with this file fails as the pipeline did:\n"
+    let options = reproducerOptions.map { $0.hasPrefix("--") ? $0 : word($0) }
+    let given = options.isEmpty ? "" : " and " + options.joined(separator: " ")
+    var text = "// RUN: opt -p \(word("\(rest)")) --verify-each\n"
+    text += "// 'dustin test' with this file\(given) fails as the pipeline did:\n"
     for diagnostic in error.diagnostics {
       for line in diagnostic.rendered().split(separator: "\n") {
         // What it quotes must not look like a comment that tests obey.
