@@ -14,8 +14,6 @@ package final class Generator {
   package var forcesProgress = false
   /// Sparse verification only proposes, and a dense pass decides.
   package var isExact = false
-  /// Of the last exact run.
-  package private(set) var stack: StackDrafter.Metrics?
   /// Stops the runs: with Ctrl-C, or by itself.
   package let cancel = CancelFlag(following: interruption)
   private let target: Engine
@@ -28,6 +26,8 @@ package final class Generator {
     package let results: [GenerationResult]
     package let promptLogits: [[Float]]
     package let metrics: RunMetrics
+    /// Of the middle level of an exact run with a preset.
+    package let stack: StackDrafter.Metrics?
   }
 
   package init(_ pair: RunnablePair, team: ThreadTeam, options: GenerationOptions) throws {
@@ -87,7 +87,6 @@ package final class Generator {
     }
     if isExact, pair.target.compiled.program.function(dense) != nil { options.verifyFunction = dense }
     if isExact { try requireExact(pair.target.compiled.program, function: options.verifyFunction) }
-    defer { stack = middle?.metrics }
     let loop = try SpeculativeLoop(target: target, drafter: drafter, options: options, cancel: cancel)
     var bar = ProgressBar("reading", unit: "tokens", isForced: forcesProgress)
     defer { bar.clear() }
@@ -109,7 +108,9 @@ package final class Generator {
         targetCache: index < targetCaches.count ? targetCaches[index] : nil,
         draftCache: index < draftCaches.count ? draftCaches[index] : nil)
     }
-    func batch() -> Batch { Batch(results: loop.results, promptLogits: loop.promptLogits, metrics: loop.metrics) }
+    func batch() -> Batch {
+      Batch(results: loop.results, promptLogits: loop.promptLogits, metrics: loop.metrics, stack: middle?.metrics)
+    }
     try loop.begin(requests)
     while true {
       // Behind the whole round, whose figures are then complete.

@@ -24,7 +24,7 @@ package struct RunReport {
     loadSeconds = generator.pair.loadSeconds
     compileSeconds = generator.pair.compileSeconds
     preset = generator.pair.preset
-    stack = generator.stack
+    stack = batch.stack
     isSpeculative = generator.pair.draft != nil && generator.options.gamma > 0
   }
 

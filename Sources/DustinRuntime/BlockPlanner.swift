@@ -73,14 +73,21 @@ struct BlockPlanner {
   mutating func learn(accepted: Int, of proposed: Int, _ choice: Choice) {
     guard proposed > 0 else { return }
     let looked = Double(min(accepted + 1, proposed))
-    blocks += 1
     if choice.rounds == 0 {
       draftAgreed = draftAgreed * Self.fading + Double(accepted)
       draftTested = draftTested * Self.fading + looked
-      blocksWithout += 1
     } else {
       sizes[choice.size].agreed = sizes[choice.size].agreed * Self.fading + Double(accepted)
       sizes[choice.size].tested = sizes[choice.size].tested * Self.fading + looked
+    }
+  }
+
+  /// A dense pass is over; the blocks of all sequences that it looked at count as one.
+  mutating func endBlock(_ choice: Choice) {
+    blocks += 1
+    if choice.rounds == 0 {
+      blocksWithout += 1
+    } else {
       sizes[choice.size].blocks += 1
       sizes[choice.size].lastBlock = blocks
       blocksWithout = 0
@@ -165,7 +172,7 @@ struct BlockCosts {
       guard round.count > 0, n > 0, draft.count > 0 else { return nil }
       let base = max(y / n * 0.1, (y - slope * x) / n)
       return BlockPlanner.Costs(
-        round: round.seconds / round.count, draft: draft.seconds / draft.count, dense: base, denseRow: slope)
+        round: round.seconds / round.count, draft: draft.seconds / draft.count, dense: base + slope, denseRow: slope)
     }
   }
 }

@@ -209,11 +209,15 @@ public final class StackDrafter: Drafter {
 
   public func learn(_ outcomes: [DraftOutcome], seconds: Double) {
     var rows = 0
+    var last: BlockPlanner.Choice?
     for outcome in outcomes {
       rows += outcome.proposed + 1
       guard outcome.proposed > 0, let choice = slots[outcome.index]?.choice else { continue }
       slots[outcome.index]?.planner.learn(
         accepted: outcome.accepted, of: outcome.proposed, BlockPlanner.Choice(rounds: choice.rounds))
+      slots[outcome.index]?.planner.endBlock(BlockPlanner.Choice(rounds: choice.rounds))
+      if last == nil { planner.endBlock(choice) }
+      last = choice
       planner.learn(accepted: outcome.accepted, of: outcome.proposed, choice)
       if choice.rounds > 0 {
         let looked = min(outcome.accepted + 1, outcome.proposed)
@@ -230,7 +234,7 @@ public final class StackDrafter: Drafter {
       guard let costs, metrics.budgets[size].tested > 0 else { continue }
       let best = planner.best(size: size, costs)
       metrics.budgets[size].bestRounds = best.rounds
-      metrics.budgets[size].ratio = planner.rate(best, costs) * (costs.dense + costs.denseRow)
+      metrics.budgets[size].ratio = planner.rate(best, costs) * costs.dense
     }
   }
 

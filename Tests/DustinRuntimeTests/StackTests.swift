@@ -270,6 +270,7 @@ final class BlockPlannerTests: XCTestCase {
       let accepted = min(Int(debt), 30)
       debt -= Double(accepted)
       planner.learn(accepted: accepted, of: accepted + (agreement < 1 ? 1 : 0), .init(rounds: 1))
+      planner.endBlock(.init(rounds: 1))
     }
     return planner
   }
@@ -312,11 +313,15 @@ final class BlockPlannerTests: XCTestCase {
     XCTAssertEqual(planner.rate(.init(rounds: 1), costs), 1.75 / 3, accuracy: 0.01)
     XCTAssertEqual(planner.rate(.init(rounds: 2), costs), (1 + 0.5 + 0.25 + 0.125 + 0.0625) / 4, accuracy: 0.01)
     // Proposals that always stand: five tokens in 2.5.
-    for _ in 0..<400 { planner.learn(accepted: 4, of: 4, .init(rounds: 0)) }
+    for _ in 0..<400 {
+      planner.learn(accepted: 4, of: 4, .init(rounds: 0))
+      planner.endBlock(.init(rounds: 0))
+    }
     XCTAssertEqual(planner.rate(.init(rounds: 0), costs), 2, accuracy: 0.01)
     // After so many blocks without it the middle level has its try.
     XCTAssertNotEqual(planner.choose([costs]).rounds, 0)
     planner.learn(accepted: 0, of: 2, .init(rounds: 1))
+    planner.endBlock(.init(rounds: 1))
     XCTAssertEqual(planner.choose([costs]).rounds, 0)
   }
 
@@ -330,7 +335,9 @@ final class BlockPlannerTests: XCTestCase {
       let choice = planner.choose(costs)
       chosen.append(choice.size)
       if choice.rounds > 0 { planner.learn(round: 3, size: choice.size) }
-      planner.learn(accepted: choice.rounds == 0 ? 0 : accepted[choice.size], of: 12, choice)
+      // Sixteen sequences, one block.
+      for _ in 0..<16 { planner.learn(accepted: choice.rounds == 0 ? 0 : accepted[choice.size], of: 12, choice) }
+      planner.endBlock(choice)
     }
     XCTAssertEqual(chosen.prefix(6).sorted(), [0, 0, 1, 1, 2, 2])
     let later = chosen.suffix(100)
@@ -349,7 +356,7 @@ final class BlockPlannerTests: XCTestCase {
     let costs = try XCTUnwrap(times.costs[0])
     XCTAssertEqual(costs.round, 2, accuracy: 0.06)
     XCTAssertEqual(costs.draft, 0.5, accuracy: 1e-9)
-    XCTAssertEqual(costs.dense, 10, accuracy: 1e-6)
+    XCTAssertEqual(costs.dense, 10.5, accuracy: 1e-6, "of one row")
     XCTAssertEqual(costs.denseRow, 0.5, accuracy: 1e-6)
   }
 }

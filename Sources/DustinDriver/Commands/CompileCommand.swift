@@ -128,6 +128,8 @@ struct CompileCommand: ParsableCommand {
     options.numerics = numerics
     options.contextSize = contextSize
     options.preset = choice?.text
+    // The executable takes --exact when it runs.
+    options.isExact = draftModel != nil
     options.passTexts = (passes, draftPasses)
     options.verifyEach = verifyEach
     if !quiet { for note in choice?.notes ?? [] { Console.current.writeError("note: \(note)\n") } }

@@ -109,7 +109,7 @@ public struct LoadOptions: Sendable {
   public var passes: PassRegistry
   /// Passes that stand where a preset does, of the target and of the draft, when there is no preset.
   var passTexts: (target: String?, draft: String?) = (nil, nil)
-  /// The preset is the middle level of an exact stack, which chooses among sizes of its sets.
+  /// The preset may be the middle level of an exact stack, which chooses among sizes of its sets.
   public var isExact = false
   /// Verify the module after every pass.
   public var verifyEach = false

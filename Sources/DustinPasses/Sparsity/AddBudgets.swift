@@ -10,7 +10,8 @@ import DustinSupport
 ///
 /// Legal where functions are approximate already: readers read what the set holds, whatever its size. The memory of the
 /// sets grows to the largest budget. Quotas keep their share of the budget. Sizes that do not hold what is always read are
-/// left out, and a module whose sets are not chosen by signals in `@select` stays as it is.
+/// left out, and a module that has sizes
+/// already, or whose sets are not chosen by signals in `@select`, stays as it is.
 public struct AddBudgets: Pass {
   public let name = "add-budgets"
   public let summary = "Makes @select in several sizes, among which an exact stack chooses by what it measures."
@@ -29,9 +30,7 @@ public struct AddBudgets: Pass {
   public func run(on module: Module, context: PassContext) throws {
     try context.require(.tensor, of: module)
     guard let select = module.function("select") else { return }
-    if let known = module.functions.first(where: { $0.name.hasPrefix("select.") }) {
-      throw DiagnosticError("repeated-function", "\(name): the module already has a function @\(known.name)")
-    }
+    if module.functions.contains(where: { $0.name.hasPrefix("select.") }) { return }
     let makers = select.body.filter { $0.name == "select" && !$0.operands.isEmpty }
     guard let own = makers.compactMap({ $0.attributes.int("budget") }).max() else { return }
     let wanted = budgets ?? [own / 4 / 16 * 16, min(4 * own, SetSize.limit)]
