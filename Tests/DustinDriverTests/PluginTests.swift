@@ -60,6 +60,21 @@ final class PluginTests: XCTestCase {
     XCTAssertEqual(silent.output, module, silent.errors)
   }
 
+  /// The filter and what it started wait longer than any test, and hear neither Ctrl-C nor a request to end.
+  func testCtrlCEndsAFilter() throws {
+    let folder = try TemporaryFolder()
+    let file = try folder.write("m.dust", module)
+    let ignore = "trap '' INT TERM; cat >&2; sleep 3000; sleep 3000"
+    for command in [ignore, "exec >&-; \(ignore)", "cat >&2; sleep 3000"] {
+      let tool = try ToolProcess(["opt", file, "--pass-exec", command])
+      _ = tool.read(tool.errors, until: "return %y")
+      tool.interrupt()
+      XCTAssertEqual(tool.wait(), 130, command)
+      // The filter has the same standard error: it ends only when all of the filter has.
+      XCTAssertTrue(tool.rest(tool.errors).hasSuffix("interrupted\n"), command)
+    }
+  }
+
   private func expect(_ command: String, _ message: String, pipeline: String = "", line: UInt = #line) {
     let outcome = dustin(["opt", "-p", pipeline, "--pass-exec", command], input: module)
     if message.isEmpty { return XCTAssertEqual(outcome.status, 0, outcome.errors, line: line) }

@@ -1,3 +1,4 @@
+import DustinIR
 import DustinRunner
 import DustinSupport
 import Synchronization
@@ -7,6 +8,8 @@ import Synchronization
 #elseif canImport(Musl)
   import Musl
 #endif
+
+extension Interrupted: PassEnding {}
 
 /// A shell command that turns one text into another.
 enum Filter {
@@ -29,6 +32,8 @@ enum Filter {
     // Input in a file that has no name any more: nobody waits for a filter that reads late, or not at all.
     let source = try temporary(holding: input, range)
     defer { close(source) }
+    // The filter is in a group of its own, which the terminal's Ctrl-C does not reach: the tool has to end it.
+    catchInterrupts()
     // One at a time: a filter that starts between the two calls below would keep another one's pipe open.
     let (reader, child) = try starting.withLock { _ in
       var pipes: [Int32] = [-1, -1]
@@ -47,14 +52,18 @@ enum Filter {
     var isTooLong = false
     do {
       isTooLong = try !readAll(reader, into: &output, limit: limit, range)
+      // A filter may close its output long before its end.
+      if !isTooLong { while !hasEnded(child, within: 100) { try checkInterruption() } }
+      try checkInterruption()
     } catch {
-      kill(child, SIGKILL)
-      _ = wait(for: child)
+      end(child)
       throw error
     }
-    if isTooLong { kill(child, SIGKILL) }
-    let status = wait(for: child)
-    if isTooLong { return (output, .tooLong) }
+    if isTooLong {
+      end(child)
+      return (output, .tooLong)
+    }
+    let status = reap(child)
     let signal = status & 0x7f
     return (output, signal == 0 ? .exit((status >> 8) & 0xff) : .signal(signal))
   }
@@ -98,7 +107,8 @@ enum Filter {
     sigaddset(&signals, SIGPIPE)
     sigaddset(&signals, SIGINT)
     posix_spawnattr_setsigdefault(&attributes, &signals)
-    posix_spawnattr_setflags(&attributes, Int16(POSIX_SPAWN_SETSIGDEF))
+    posix_spawnattr_setflags(&attributes, Int16(POSIX_SPAWN_SETSIGDEF | POSIX_SPAWN_SETPGROUP))
+    posix_spawnattr_setpgroup(&attributes, 0)
     var child: pid_t = 0
     let arguments: [UnsafeMutablePointer<CChar>?] = ["/bin/sh", "-c", command].map { text in text.withCString(strdup) }
     defer { for argument in arguments { free(argument) } }
@@ -113,10 +123,14 @@ enum Filter {
   ) throws -> Bool {
     var chunk = [UInt8](repeating: 0, count: 1 << 16)
     while true {
+      // Ctrl-C may be handled by another thread, and interrupts no call of this one.
+      var waiting = pollfd(fd: descriptor, events: Int16(POLLIN), revents: 0)
+      let ready = poll(&waiting, 1, 100)
+      try checkInterruption()
+      if ready == 0 || (ready < 0 && errno == EINTR) { continue }
       let count = chunk.withUnsafeMutableBytes { read(descriptor, $0.baseAddress, $0.count) }
       if count < 0 {
         let code = errno
-        try checkInterruption()
         if code == EINTR { continue }
         throw failure("read from", code, range)
       }
@@ -126,7 +140,32 @@ enum Filter {
     }
   }
 
-  private static func wait(for child: pid_t) -> Int32 {
+  /// Ends the command and all that it started: it is asked first.
+  private static func end(_ child: pid_t) {
+    kill(-child, SIGTERM)
+    _ = hasEnded(child, within: 500)
+    // The child was not reaped yet, so that the number is still its group's.
+    kill(-child, SIGKILL)
+    _ = reap(child)
+  }
+
+  /// Waits for the child's end at most so long; it is not reaped.
+  private static func hasEnded(_ child: pid_t, within milliseconds: Int32) -> Bool {
+    var (waited, pause): (Int32, Int32) = (0, 1)
+    while true {
+      var info = siginfo_t()
+      let result = waitid(P_PID, id_t(child), &info, WEXITED | WNOHANG | WNOWAIT)
+      // si_signo is 0 when there is nothing to report.
+      if result == 0, info.si_signo != 0 { return true }
+      if result < 0, errno != EINTR { return true }
+      if waited >= milliseconds { return false }
+      _ = poll(nil, 0, pause)
+      waited += pause
+      pause = min(2 * pause, 20)
+    }
+  }
+
+  private static func reap(_ child: pid_t) -> Int32 {
     var status: Int32 = 0
     while waitpid(child, &status, 0) < 0, errno == EINTR {}
     return status

@@ -64,7 +64,7 @@ public struct PassManager {
   private func run(_ pass: any Pass, on module: Module, _ context: PassContext) throws {
     do {
       try RunningPass.noting(pass.name) { try pass.run(on: module, context: context) }
-    } catch let error where !(error is DiagnosticError) {
+    } catch let error where !(error is DiagnosticError || error is any PassEnding) {
       throw DiagnosticError("pass-failed", "\(pass.name): \(error)")
     }
   }
@@ -105,3 +105,6 @@ public struct PassManager {
     return text + before
   }
 }
+
+/// An error by which a pass ends without having failed, as after Ctrl-C: it is passed on as it is.
+public protocol PassEnding: Error {}
