@@ -33,12 +33,6 @@ enum CrashReport {
       isInstalled = true
       // What the handler reads is made here.
       _ = (RunningPass.name, count.load(ordering: .relaxed), entries, signals)
-      // A stack of its own: endless recursion has used up the other.
-      let size = 1 << 16
-      var stack = stack_t()
-      stack.ss_sp = malloc(size)
-      stack.ss_size = size
-      sigaltstack(&stack, nil)
       for (number, _) in signals {
         var action = sigaction()
         action.__sigaction_handler.sa_handler = { CrashReport.report($0) }
@@ -46,6 +40,7 @@ enum CrashReport {
         action.sa_flags = SA_ONSTACK | Int32(bitPattern: UInt32(SA_RESETHAND))
         sigaction(number, &action, nil)
       }
+      RunningPass.isWatched.store(true, ordering: .releasing)
     }
   }
 

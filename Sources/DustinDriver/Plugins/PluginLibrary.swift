@@ -39,7 +39,9 @@ struct PluginLibrary {
       return plugin
     }
     var host = PluginHost()
-    withUnsafeMutablePointer(to: &host) { plugin.add?(UnsafeMutableRawPointer($0)) }
+    CrashReport.noting(plugin: path) {
+      withUnsafeMutablePointer(to: &host) { plugin.add?(UnsafeMutableRawPointer($0)) }
+    }
     guard !host.passes.isEmpty || !host.pipelines.isEmpty else {
       throw error("plugin-entry", "brings no passes")
     }
@@ -47,7 +49,8 @@ struct PluginLibrary {
     for pipeline in host.pipelines where !registry.register(pipeline) {
       throw DiagnosticError("pass-name", "\(path): there is a pass or pipeline '\(pipeline.name)' already")
     }
-    CrashReport.add(passes: host.passes.map { $0().name }, of: path)
+    let names = CrashReport.noting(plugin: path) { host.passes.map { $0().name } }
+    CrashReport.add(passes: names, of: path)
   }
 
   private func loadError() -> DiagnosticError {
