@@ -9,7 +9,7 @@ root=$(cd "$(dirname "$0")/../.." && pwd)
 cd "$root"
 dustin=${DUSTIN:-.build/release/dustin}
 if [ ! -x "$dustin" ]; then
-  echo "error: '$dustin' does not exist; build it with 'swift build -c release'" >&2
+  echo "error: '$dustin' does not exist; build it with 'make build'" >&2
   exit 1
 fi
 presets=()

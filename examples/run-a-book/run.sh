@@ -10,7 +10,7 @@ cd "$root"
 dustin=${DUSTIN:-.build/release/dustin}
 book=${BOOK:-the-sea-wolf.txt}
 if [ ! -x "$dustin" ]; then
-  echo "error: '$dustin' does not exist; build it with 'swift build -c release', or run 'make demo'" >&2
+  echo "error: '$dustin' does not exist; build it with 'make build', or run 'make demo'" >&2
   exit 1
 fi
 exec "$dustin" run -m examples/models/target -md examples/models/draft -f "examples/books/$book" \
