@@ -16,7 +16,13 @@ final class CompileTests: XCTestCase {
 
   override func setUpWithError() throws {
     folder = try TemporaryFolder()
-    runner = try folder.write("runner", runnerMark)
+    runner = "\(folder.path)/runner"
+    try writeFileAtomically(runner, bytes: Self.elf(type: 2) + Array(runnerMark.utf8))
+  }
+
+  /// The head of an ELF file of a type, with nothing in it.
+  private static func elf(type: UInt8) -> [UInt8] {
+    [0x7F, 0x45, 0x4C, 0x46, 2, 1, 1] + [UInt8](repeating: 0, count: 9) + [type] + [UInt8](repeating: 0, count: 47)
   }
 
   private func compile(_ arguments: [String], to name: String = "app", line: UInt = #line) -> String {
@@ -160,6 +166,75 @@ final class CompileTests: XCTestCase {
     XCTAssertEqual(run("\(folder.path)/app", ["--check"]).status, 0)
   }
 
+  /// What the tool never writes: a section that should be here is said to lie elsewhere, far from anything.
+  func testSectionsThatLieElsewhereAreNotRead() throws {
+    var table = ContentTable()
+    for (offset, count) in [(1 << 40, 1 << 40), (.max, .max), (-4096, 8), (0, 0)] {
+      table.sections = [.init(name: "info", offset: offset, count: count, checksum: 0, isElsewhere: true)]
+      try table.bytes(at: 0).withUnsafeBytes { bytes in
+        let file = try ApplicationFile(bytes, name: "app")
+        XCTAssertThrowsError(try file.info()) {
+          XCTAssertTrue("\($0)".contains("'app' is damaged: its section 'info' should lie in it"), "\($0)")
+        }
+      }
+    }
+  }
+
+  func testSizesOfNothingAreRefused() throws {
+    let info = try ApplicationFile(path: compile(["-m", Self.small])).info()
+    XCTAssertEqual(try ApplicationInfo(Array(info.json.text.utf8), name: "app").json.text, info.json.text)
+    for key in ["context", "vocabulary"] {
+      for size in [0, -1, Int.min] {
+        var changed = info
+        if key == "context" { changed.models[0].contextSize = size } else { changed.models[0].vocabularySize = size }
+        XCTAssertThrowsError(try ApplicationInfo(Array(changed.json.text.utf8), name: "app")) {
+          XCTAssertTrue("\($0)".contains("the info of 'app' lacks a valid '\(key)'"), "\($0)")
+        }
+      }
+    }
+  }
+
+  func testTheLevelOfAMachine() throws {
+    let file = try ApplicationFile(path: compile(["-m", Self.small, "--cpu", "x86-64-v4,x86-64-v3"]))
+    let info = try file.info()
+    func message(_ wanted: CPULevel?, _ runnable: [CPULevel]) -> String {
+      do { return "\(try file.level(info, wanted: wanted, runnable: runnable))" } catch { return "\(error)" }
+    }
+    XCTAssertEqual(message(nil, [.avx512BF16, .v4, .v3, .v2]), "x86-64-v4")
+    XCTAssertEqual(message(nil, [.v3, .v2]), "x86-64-v3")
+    XCTAssertEqual(message(.v3, [.v4, .v3, .v2]), "x86-64-v3")
+    let old = message(nil, [.v2])
+    XCTAssertTrue(old.contains("has code for x86-64-v4, x86-64-v3, and this CPU is 'x86-64-v2'"), old)
+    XCTAssertTrue(old.contains("compile it with '--cpu x86-64-v2'"), old)
+    let none = message(nil, [])
+    XCTAssertTrue(none.contains("and this CPU is less than 'x86-64-v2'"), none)
+    XCTAssertTrue(message(.v3, []).contains("cannot run code for 'x86-64-v3'; its best is less than 'x86-64-v2'"))
+    XCTAssertTrue(message(.v2, [.v2]).contains("has no code for 'x86-64-v2', only for x86-64-v4, x86-64-v3"))
+  }
+
+  /// Said when it is compiled, and again where a text is asked for.
+  func testATokenizerThatCannotBeRead() throws {
+    let model = "\(folder.path)/model"
+    try FileManager.default.copyItem(atPath: Self.small, toPath: model)
+    try writeFileAtomically("\(model)/tokenizer.json", bytes: Array("{}".utf8))
+    let ids = try folder.write("ids.json", "[1, 2, 3]")
+    let arguments = ["--prompt-ids", ids, "-n", "2"]
+    let warning = try XCTUnwrap(
+      dustin(["run", "-m", model] + arguments).errors.split(separator: "\n").first { $0.hasPrefix("warning: ") })
+    let app = "\(folder.path)/app"
+    let compiled = dustin(["compile", "-m", model, "--runner", runner, "-o", app])
+    XCTAssertEqual(compiled.status, 0, compiled.errors)
+    XCTAssertTrue(compiled.errors.contains(warning + "\n"), compiled.errors)
+    let own = run(app, arguments)
+    XCTAssertEqual(own.status, 0, own.errors)
+    XCTAssertTrue(own.errors.contains(warning + "\n"), own.errors)
+    let text = run(app, ["-p", "hello"])
+    XCTAssertEqual(text.status, 1)
+    let reason = try XCTUnwrap(warning.components(separatedBy: "no text: ").last)
+    XCTAssertEqual(text.errors, "error: \(reason)\n")
+    XCTAssertTrue(dustin(["run", "-m", model, "-p", "hello"]).errors.contains("error: \(reason)\n"))
+  }
+
   func testFilesThatAreNoApplications() throws {
     let text = run(try folder.write("text", "hello"), ["--info"])
     XCTAssertTrue(text.errors.contains("'text' is damaged"), text.errors)
@@ -253,6 +328,18 @@ final class CompileTests: XCTestCase {
     XCTAssertTrue(refused(try folder.write("text", "hello")).contains("is no runner"))
     XCTAssertTrue(refused(try folder.write("old", "DUSTIN RUNNER 0.0, format 0")).contains("another version of dustin"))
     XCTAssertTrue(refused(try folder.write("old", "DUSTIN RUNNER 0.0, format 0")).contains("make build"))
+    func file(_ name: String, _ bytes: [UInt8]) throws -> String {
+      try writeFileAtomically("\(folder.path)/\(name)", bytes: bytes)
+      return "\(folder.path)/\(name)"
+    }
+    let mark = Array(runnerMark.utf8)
+    XCTAssertTrue(refused(try file("marked", mark)).contains("'\(folder.path)/marked' is no program of Linux"))
+    let object = try file("object", Self.elf(type: 1) + mark)
+    XCTAssertTrue(refused(object).contains("is no program of Linux"))
+    XCTAssertTrue(refused(compile(["-m", Self.small])).contains("is an executable that holds a model already"))
+    let bundle = ["compile", "-m", Self.small, "--emit", "bundle", "-o", "\(folder.path)/x", "--runner"]
+    XCTAssertTrue(dustin(bundle + [runner]).errors.contains("is no object file of Linux"))
+    XCTAssertFalse(dustin(bundle + [object]).errors.contains("is no object file of Linux"))
     // This process is an ELF file that needs libraries.
     let dynamic = "\(folder.path)/dynamic"
     try writeFileAtomically(dynamic, bytes: readFile("/proc/self/exe", limit: 1 << 30) + Array(runnerMark.utf8))
@@ -322,18 +409,86 @@ final class BundleTests: XCTestCase {
     let small = ["compile", "-m", "\(root)/Tests/Fixtures/llama"]
     XCTAssertEqual(dustin(small + ["--emit", "object", "-o", path]).status, 0)
     let object = try readFile(path)
-    XCTAssertTrue(refused(object).contains("'runtime.o' "), refused(object))
-    for place in 16..<64 {
-      var changed = object
-      changed[place] = 0xFF
-      XCTAssertNotEqual(refused(changed), "no error", "\(place)")
-    }
-    for count in stride(from: 0, to: object.count, by: 101) {
-      XCTAssertNotEqual(refused(Array(object[..<count])), "no error")
-    }
+    XCTAssertTrue(refused(object).contains("'runtime.o' does not ask for a model"), refused(object))
     let bundle = dustin(small + ["--emit", "bundle", "--runner", "/nowhere", "-o", "\(folder.path)/bundle"])
     XCTAssertEqual(bundle.status, 1)
     XCTAssertFalse(fileExists("\(folder.path)/bundle"))
+  }
+
+  /// Sections: nothing, constants, symbols, names of symbols, names of sections.
+  private func object() -> [UInt8] {
+    let names = Array("\0.rodata\0".utf8)
+    let symbolNames = Array("\0dustin_payload_start\0dustin_payload_end\0".utf8)
+    var file = ByteWriter()
+    for byte in [0x7F, 0x45, 0x4C, 0x46, 2, 1, 1] + [UInt8](repeating: 0, count: 9) { file.add(byte) }
+    // Type, machine, version, entry, program headers, sections, flags, sizes, sections' count, the names' section.
+    for half in [1, 62, 1, 0] as [UInt16] { file.add(half) }
+    for word in [0, 0, 256] as [UInt64] { file.add(word) }
+    for half in [0, 0, 64, 0, 0, 64, 5, 4] as [UInt16] { file.add(half) }
+    // 64: symbols.
+    for name in [0, 1, 22] as [UInt32] {
+      file.add(name)
+      for half in [0x10, 0] as [UInt16] { file.add(half) }
+      for word in [0, 0] as [UInt64] { file.add(word) }
+    }
+    // 136: names, up to 256.
+    for byte in symbolNames + names { file.add(byte) }
+    while file.bytes.count < 256 { file.add(0 as UInt8) }
+    for (name, type, offset, size, link) in [
+      (0, 0, 0, 0, 0), (1, 1, 136, 0, 0), (0, 2, 64, 72, 3), (0, 3, 136, symbolNames.count, 0),
+      (0, 3, 136 + symbolNames.count, names.count, 0),
+    ] as [(UInt32, UInt32, Int, Int, UInt32)] {
+      file.add(name)
+      file.add(type)
+      for word in [0, 0, offset, size] { file.add(UInt64(word)) }
+      for half in [link, 0] { file.add(half) }
+      for word in [1, 24] { file.add(UInt64(word)) }
+    }
+    return file.bytes
+  }
+
+  func testDamagedObjectsAreRefusedOrKeepTheirShape() throws {
+    func made(_ bytes: [UInt8]) -> [UInt8]? { try? RuntimeObject(bytes, path: "runtime.o").adding([1, 2, 3]) }
+    let object = object()
+    let whole = try XCTUnwrap(made(object))
+    XCTAssertEqual(whole[4096..<4099], [1, 2, 3])
+    XCTAssertEqual(whole.count, 4104 + 6 * 64)
+    for count in 0..<object.count { XCTAssertNil(made(Array(object[..<count])), "\(count)") }
+    // Each byte, and each number of eight bytes: what is taken all the same has the payload where it was.
+    var refused = 0
+    for place in 0..<object.count {
+      for (width, value) in [(1, 0xFF), (1, 0x08), (8, 0xFF)] as [(Int, UInt8)] {
+        var changed = object
+        for byte in place..<min(place + width, object.count) { changed[byte] = value }
+        if let taken = made(changed) {
+          XCTAssertEqual(taken[4096..<4099], [1, 2, 3], "\(place)")
+        } else {
+          refused += 1
+        }
+      }
+    }
+    XCTAssertGreaterThan(refused, 300)
+    // A table of names that holds nothing, at an offset to which nothing can be added.
+    for section in [3, 4] {
+      var changed = object
+      let header = 256 + section * 64
+      changed[header + 4] = 8
+      for byte in 24..<32 { changed[header + byte] = byte == 31 ? 0x7F : 0xFF }
+      XCTAssertNil(made(changed))
+      XCTAssertThrowsError(try RuntimeObject(changed, path: "runtime.o").adding([1])) {
+        XCTAssertTrue("\($0)".contains("has names that lie in no table of names"), "\($0)")
+      }
+    }
+  }
+
+  func testOnlyAnEmptyDirectoryIsReplaced() throws {
+    let folder = try TemporaryFolder()
+    XCTAssertNoThrow(try Bundle.checkPlace("\(folder.path)/new"))
+    XCTAssertNoThrow(try Bundle.checkPlace(folder.path))
+    XCTAssertTrue(fileExists(folder.path))
+    let file = try folder.write("file", "")
+    for path in [folder.path, file] { XCTAssertThrowsError(try Bundle.checkPlace(path)) }
+    XCTAssertTrue(fileExists(file))
   }
 
   func testAProgramInCGivesTheToolsText() throws {

@@ -148,11 +148,18 @@ struct CompileCommand: ParsableCommand {
     let pair = try CompiledPair(
       target: model, draft: draftModel, options: options, levels: levels, preset: preset,
       weightsFile: weightsPath.map { $0.split(separator: "/").last.map(String.init) ?? $0 })
+    warn(of: pair)
     let compiled = monotonicSeconds()
     let written = try pair.write(to: output, weights: weightsPath, runner: runner.bytes)
     try report(
       written.table, bytes: written.bytes, runner: runner.bytes.count, compile: compiled - start,
       total: monotonicSeconds() - start, levels)
+  }
+
+  /// As a run says it of the same model.
+  private func warn(of pair: CompiledPair) {
+    guard !quiet, let problem = pair.info.tokenizerProblem else { return }
+    Console.current.writeError("warning: there will be no text: \(problem)\n")
   }
 
   private func writeBundle(_ options: LoadOptions, _ levels: [CPULevel], _ preset: PresetSummary?) throws {
@@ -162,6 +169,7 @@ struct CompileCommand: ParsableCommand {
     let pair = try CompiledPair(
       target: model, draft: draftModel, options: options, levels: levels, preset: preset,
       weightsFile: Bundle.weightsName)
+    warn(of: pair)
     let compiled = monotonicSeconds()
     let written = try Bundle(pair, RuntimeObject(runtime.bytes, path: runtime.path)).write(to: output)
     try report(

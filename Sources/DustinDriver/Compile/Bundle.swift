@@ -20,15 +20,24 @@ struct Bundle {
     self.runtime = runtime
   }
 
-  /// Before the work: a directory that holds something is not written into.
+  /// Before the work, without a change: a directory that holds something is not written into.
   static func checkPlace(_ path: String) throws {
     guard fileExists(path) else { return }
-    // Removes nothing but an empty directory, which the bundle takes the place of.
-    guard rmdir(path) == 0 else {
+    // The bundle takes the place of an empty directory.
+    guard isEmptyDirectory(path) else {
       throw DiagnosticError(
         "file", "cannot write '\(path)': it exists, and a bundle is a new directory",
         notes: [.note("remove it first, or give another name to -o")])
     }
+  }
+
+  private static func isEmptyDirectory(_ path: String) -> Bool {
+    guard let directory = opendir(path) else { return false }
+    defer { closedir(directory) }
+    var count = 0
+    while readdir(directory) != nil { count += 1 }
+    // It itself and its parent.
+    return count <= 2
   }
 
   /// The directory appears when all of it is written; after an error it does not.

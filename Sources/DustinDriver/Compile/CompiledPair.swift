@@ -66,8 +66,12 @@ struct CompiledPair {
     try checkInterruption()
     let planned = try models.map { try $0.value() }
     // As in a run: an odd tokenizer is no reason to refuse, since token ids may be given.
+    var problems: [String] = []
     let read = try tokenizers.map { slot -> Tokenizer? in
-      do { return try slot.value() } catch is DiagnosticError { return nil }
+      do { return try slot.value() } catch let error as DiagnosticError {
+        problems.append(error.diagnostics.first?.message ?? "no tokenizer")
+        return nil
+      }
     }
     if planned.count > 1 {
       func side(_ index: Int) -> (path: String, config: ModelConfig, tokenizer: Tokenizer?) {
@@ -108,6 +112,7 @@ struct CompiledPair {
       dustin: dustinVersion, llvm: Compiler.llvmVersion, abi: Int(DUSTIN_ABI_VERSION),
       numerics: options.numerics.rawValue, preset: preset, levels: levels,
       endTokens: planned[0].directory.generation.endTokens.map { Int($0) }.sorted(), hasTokenizer: tokenizer != nil,
+      tokenizerProblem: tokenizer == nil ? problems.first : nil,
       models: try parts.map { part in
         ApplicationInfo.Model(
           role: part.role.rawValue,

@@ -13,6 +13,15 @@ struct RunnerFile {
   enum Kind {
     case program, object
 
+    /// The types of ELF files that it may be: of programs, linked to a fixed place (EXEC) or to any (DYN), or of objects
+    /// (REL).
+    var types: [UInt16] {
+      switch self {
+      case .program: [2, 3]
+      case .object: [1]
+      }
+    }
+
     /// Names beside the tool, in the order of preference: where the whole package was built, the plain name is that of a
     /// program that needs Swift's libraries.
     var names: [String] {
@@ -33,8 +42,9 @@ struct RunnerFile {
     var problem: DiagnosticError?
     for path in paths {
       let bytes = try readFile(path, limit: 1 << 30)
-      problem = problem ?? Self.problem(of: bytes, path)
-      if Self.problem(of: bytes, path) == nil {
+      let found = Self.problem(of: bytes, path, kind)
+      problem = problem ?? found
+      if found == nil {
         self.bytes = bytes
         self.path = path
         return
@@ -66,11 +76,20 @@ struct RunnerFile {
       notes: [.note("'make build' makes one beside the tool; --runner FILE names another place")])
   }
 
-  private static func problem(of bytes: [UInt8], _ path: String) -> DiagnosticError? {
+  private static func problem(of bytes: [UInt8], _ path: String, _ kind: Kind) -> DiagnosticError? {
     let mark = Array(runnerMark.utf8)
     guard bytes.contains(mark) else {
       let other = bytes.contains(Array("DUSTIN RUNNER ".utf8))
       return failed(other ? "'\(path)' is the runner of another version of dustin" : "'\(path)' is no runner", "")
+    }
+    let trailer = bytes.suffix(ContentTable.trailerBytes)
+    guard !trailer.starts(with: ContentTable.magic) else {
+      return failed("'\(path)' is an executable that holds a model already", "")
+    }
+    guard bytes.count >= 64, bytes.starts(with: [0x7F, 0x45, 0x4C, 0x46, 2, 1]),
+      kind.types.contains(UInt16(bytes[16]) | UInt16(bytes[17]) << 8)
+    else {
+      return failed("'\(path)' is no \(kind == .program ? "program" : "object file") of Linux", "")
     }
     guard !needsInterpreter(bytes) else {
       return failed("'\(path)' is linked dynamically and would need Swift's libraries wherever it runs", "")

@@ -33,7 +33,7 @@ struct RuntimeObject {
     }
     let sections = try (0..<count).map { try section(table + $0 * entry) }
     let names = sections[min(try Int(number(62, UInt16.self)), count - 1)]
-    let constants = try sections.first { try text(names.offset + $0.name) == ".rodata" }
+    let constants = try sections.first { try text($0.name, in: names) == ".rodata" }
     guard let constants else { throw failed("has no constants") }
 
     var object = self
@@ -42,7 +42,7 @@ struct RuntimeObject {
     for symbols in sections where symbols.type == 2 {
       guard symbols.link < count else { throw failed("has symbols without names") }
       for place in stride(from: symbols.offset, to: symbols.offset + symbols.size - 23, by: 24) {
-        let name = try text(sections[symbols.link].offset + Int(number(place, UInt32.self)))
+        let name = try text(Int(number(place, UInt32.self)), in: sections[symbols.link])
         guard let value = places[name] else { continue }
         guard try number(place + 6, UInt16.self) == 0 else { throw failed("holds a model already") }
         object.set(place + 6, UInt16(count))
@@ -95,11 +95,14 @@ struct RuntimeObject {
     return bytes.withUnsafeBytes { Value(littleEndian: $0.loadUnaligned(fromByteOffset: place, as: type)) }
   }
 
-  private func text(_ place: Int) throws -> String {
-    guard place >= 0, place < bytes.count, let end = bytes[place...].firstIndex(of: 0) else {
-      throw failed("has a name without an end")
-    }
-    return String(decoding: bytes[place..<end], as: UTF8.self)
+  /// A name in a table of names.
+  private func text(_ place: Int, in names: Section) throws -> String {
+    guard names.type == 3 else { throw failed("has names that lie in no table of names") }
+    // The section lies inside the file, so that the sum is no larger than its bytes.
+    guard place < names.size,
+      let end = bytes[names.offset + place..<names.offset + names.size].firstIndex(of: 0)
+    else { throw failed("has a name without an end") }
+    return String(decoding: bytes[names.offset + place..<end], as: UTF8.self)
   }
 
   private mutating func set(_ place: Int, _ value: some FixedWidthInteger) {

@@ -99,8 +99,8 @@ extension CompiledPair {
     }
   }
 
-  /// Writes the executable, and the file of its weights if it does not hold them itself. After an error neither is there,
-  /// or both are as they were.
+  /// Writes the executable, and the file of its weights if it does not hold them itself. After an error neither
+  /// is there, or both are as they were, but for one: when the weights' new name, which comes last, fails.
   ///
   /// - Returns: the executable's table of contents, and all bytes written.
   func write(to path: String, weights: String?, runner: [UInt8]) throws -> (table: ContentTable, bytes: Int) {

@@ -19,10 +19,13 @@ extension ApplicationFile {
   package func info() throws -> ApplicationInfo { try ApplicationInfo(bytes("info"), name: name) }
 
   /// The level whose code is to run.
+  ///
+  /// - Parameter runnable: what this machine can, best first.
   /// - Throws: `DiagnosticError` with id `unsupported-cpu` that says what there is and what the machine has.
-  func level(_ info: ApplicationInfo, wanted: CPULevel?) throws -> CPULevel {
+  package func level(
+    _ info: ApplicationInfo, wanted: CPULevel?, runnable: [CPULevel] = CPULevel.runnable
+  ) throws -> CPULevel {
     let names = info.levels.map(\.rawValue).joined(separator: ", ")
-    let runnable = CPULevel.runnable
     let best = runnable.first.map { "'\($0)'" } ?? "less than '\(CPULevel.v2)'"
     if let wanted {
       guard info.levels.contains(wanted) else {
@@ -76,6 +79,7 @@ extension ApplicationFile {
     }
     return RunnablePair(
       target: models[0], draft: models.count > 1 ? models[1] : nil, tokenizer: tokenizer,
+      tokenizerError: info.tokenizerProblem.map { DiagnosticError("tokenizer", $0) },
       endTokens: Set(info.endTokens.compactMap { Int32(exactly: $0) }), preset: info.preset,
       loadSeconds: monotonicSeconds() - start, compileSeconds: 0)
   }

@@ -92,6 +92,9 @@ package final class ApplicationFile: @unchecked Sendable {
   /// A section where it lies; compared with its checksum if it is one that is.
   func view(_ name: String) throws -> UnsafeRawBufferPointer {
     let section = try section(name)
+    guard !section.isElsewhere else {
+      throw DiagnosticError("damaged", "'\(self.name)' is damaged: its section '\(name)' should lie in it")
+    }
     let view = UnsafeRawBufferPointer(rebasing: bytes[section.offset..<section.offset + section.count])
     if section.isChecked { try compare(section, view) }
     return view

@@ -41,6 +41,8 @@ package struct ApplicationInfo: Sendable, Equatable {
   package var levels: [CPULevel]
   package var endTokens: [Int]
   package var hasTokenizer: Bool
+  /// Why there is none although the target's directory has a file for one.
+  package var tokenizerProblem: String?
   /// The target, and the draft if there is one.
   package var models: [Model]
   /// The name of the file beside the executable that holds the weights; nil: the executable does.
@@ -48,7 +50,7 @@ package struct ApplicationInfo: Sendable, Equatable {
 
   package init(
     dustin: String, llvm: String, abi: Int, numerics: String, preset: PresetSummary?, levels: [CPULevel],
-    endTokens: [Int], hasTokenizer: Bool, models: [Model], weightsFile: String?
+    endTokens: [Int], hasTokenizer: Bool, tokenizerProblem: String?, models: [Model], weightsFile: String?
   ) {
     self.dustin = dustin
     self.llvm = llvm
@@ -58,6 +60,7 @@ package struct ApplicationInfo: Sendable, Equatable {
     self.levels = levels
     self.endTokens = endTokens
     self.hasTokenizer = hasTokenizer
+    self.tokenizerProblem = tokenizerProblem
     self.models = models
     self.weightsFile = weightsFile
   }
@@ -78,6 +81,7 @@ package struct ApplicationInfo: Sendable, Equatable {
       ),
       (key: "cpu", value: .array(levels.map { .string($0.rawValue) })),
       (key: "end_tokens", value: .array(endTokens.map { .int($0) })), (key: "tokenizer", value: .bool(hasTokenizer)),
+      (key: "tokenizer_problem", value: text(tokenizerProblem)),
       (
         key: "models",
         value: .array(
@@ -102,9 +106,9 @@ package struct ApplicationInfo: Sendable, Equatable {
       return value
     }
     func text(_ key: String, of value: JSONValue = root) throws -> String { try need(value[key]?.stringValue, key) }
-    func number(_ key: String, of value: JSONValue = root) throws -> Int {
+    func number(_ key: String, of value: JSONValue = root, atLeast least: Int = 0) throws -> Int {
       let number = try need(value[key]?.intValue, key)
-      return try need(number >= 0 ? number : nil, key)
+      return try need(number >= least ? number : nil, key)
     }
     dustin = try text("dustin")
     llvm = try text("llvm")
@@ -121,10 +125,14 @@ package struct ApplicationInfo: Sendable, Equatable {
     levels = try need(root["cpu"]?.arrayValue, "cpu").compactMap { $0.stringValue.flatMap(CPULevel.init) }
     endTokens = try need(root["end_tokens"]?.arrayValue, "end_tokens").compactMap(\.intValue)
     hasTokenizer = try need(root["tokenizer"]?.boolValue, "tokenizer")
+    tokenizerProblem = try root["tokenizer_problem"].flatMap {
+      $0.isNull ? nil : try need($0.stringValue, "tokenizer_problem")
+    }
     models = try need(root["models"]?.arrayValue, "models").map { model in
       Model(
         role: try text("role", of: model), name: try text("name", of: model), hash: try text("hash", of: model),
-        vocabularySize: try number("vocabulary", of: model), contextSize: try number("context", of: model),
+        vocabularySize: try number("vocabulary", of: model, atLeast: 1),
+        contextSize: try number("context", of: model, atLeast: 1),
         contextLength: try number("context_length", of: model), passes: try text("passes", of: model))
     }
     guard models.map(\.role) == ["target"] || models.map(\.role) == ["target", "draft"] else {
