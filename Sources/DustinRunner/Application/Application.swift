@@ -57,9 +57,12 @@ private func answer(_ arguments: [String], _ given: String?) throws {
   default: break
   }
   let file = try ApplicationFile(path: own.file, name: name)
+  let folder = own.shown.lastIndex(of: "/").map { String(own.shown[..<$0]) } ?? "."
   switch request.kind {
   case .check:
+    let weights = try file.weightsFile(request.application.weights, folder: folder)
     try file.check()
+    if weights !== file { try weights.check() }
     try console.write("all \(file.table.sections.count) sections of '\(name)' are as they were written\n")
   case .info:
     try console.write(request.settings.json ? file.infoJSON().text + "\n" : file.infoText())
@@ -71,7 +74,6 @@ private func answer(_ arguments: [String], _ given: String?) throws {
     catchInterrupts()
     var options = request.application
     options.contextSize = request.settings.contextSize
-    let folder = own.shown.lastIndex(of: "/").map { String(own.shown[..<$0]) } ?? "."
     try RunSession(try file.load(options, folder: folder), request.settings).run()
   }
 }

@@ -67,10 +67,7 @@ extension ApplicationFile {
       throw DiagnosticError(
         "context", "a context of \(size) tokens is outside 1 … \(most), which '\(name)' is made for")
     }
-    let weights = try info.weightsFile.map { try otherFile(options.weights, beside: "\(folder)/\($0)") } ?? self
-    if options.weights != nil, info.weightsFile == nil {
-      throw DiagnosticError("application", "'\(name)' holds its weights itself: it takes no --weights")
-    }
+    let weights = try weightsFile(options.weights, folder: folder)
     var models = try info.models.map { try runnable($0, level, weights) }
     models[0].contextSize = options.contextSize ?? models[0].contextSize
     var tokenizer: Tokenizer?
@@ -99,6 +96,15 @@ extension ApplicationFile {
     return RunnableModel(
       name: name, compiled: compiled, vocabularySize: model.vocabularySize, contextSize: model.contextSize,
       contextLength: model.contextLength)
+  }
+
+  /// The file that holds the weights: this one, or the one beside it, or the given one.
+  func weightsFile(_ given: String?, folder: String) throws -> ApplicationFile {
+    if let usual = try info().weightsFile { return try otherFile(given, beside: "\(folder)/\(usual)") }
+    if given != nil {
+      throw DiagnosticError("application", "'\(name)' holds its weights itself: it takes no --weights")
+    }
+    return self
   }
 
   /// The file that holds the weights of this one: the same bytes, by size and checksum in both tables of contents.
