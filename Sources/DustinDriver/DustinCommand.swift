@@ -36,37 +36,26 @@ public func runDustin(
   return Console.$current.withValue(console) {
     do {
       var command = try DustinCommand.parseAsRoot(arguments)
-      do {
-        var passes = PassRegistry.standard
-        try extend(&passes)
-        if let command = command as? any PluginCommand { passes = try command.extended(passes) }
-        try PassRegistry.$tool.withValue(passes) { try command.run() }
-        return 0
-      } catch let error as DiagnosticError {
-        console.writeError(error.description + "\n")
-        return 1
-      } catch is Interrupted {
-        console.writeError("interrupted\n")
-        return 130
-      } catch is OutputClosed {
-        return OutputClosed.exitCode
-      } catch let code as ExitCode {
-        return code.rawValue
-      }
+      var passes = PassRegistry.standard
+      try extend(&passes)
+      if let command = command as? any PluginCommand { passes = try command.extended(passes) }
+      try PassRegistry.$tool.withValue(passes) { try command.run() }
+      return 0
+    } catch let code as ExitCode {
+      return code.rawValue
     } catch {
-      let code = DustinCommand.exitCode(for: error).rawValue
-      let message = DustinCommand.fullMessage(for: error)
-      if code == 0 {
-        do { try console.write(message + "\n") } catch is OutputClosed {
-          return OutputClosed.exitCode
-        } catch {
-          console.writeError("error: the text cannot be written to standard output\n")
-          return 1
-        }
-      } else {
-        console.writeError(message + "\n")
-      }
-      return code
+      // All others are the argument parser's: wrong arguments, or that somebody wants help.
+      return exitCode(after: error, console) ?? answer(error, console)
     }
   }
+}
+
+/// Prints what the argument parser says: help to standard output, what it does not understand to standard error.
+private func answer(_ error: any Error, _ console: Console) -> Int32 {
+  let code = DustinCommand.exitCode(for: error).rawValue
+  let message = DustinCommand.fullMessage(for: error) + "\n"
+  if code != 0 { console.writeError(message) } else {
+    do { try console.write(message) } catch { return exitCode(after: error, console) ?? 1 }
+  }
+  return code
 }

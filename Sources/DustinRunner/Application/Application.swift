@@ -26,18 +26,8 @@ public func runApplication(_ arguments: [String], path: String? = nil, console: 
     do {
       try answer(arguments, path)
       return 0
-    } catch let error as UsageError {
-      console.writeError("error: \(error.message)\n       --help lists the options\n")
-      return 64
-    } catch let error as DiagnosticError {
-      console.writeError(error.description + "\n")
-      return 1
-    } catch is Interrupted {
-      console.writeError("interrupted\n")
-      return 130
-    } catch is OutputClosed {
-      return OutputClosed.exitCode
     } catch {
+      if let code = exitCode(after: error, console) { return code }
       console.writeError("error: \(error)\n")
       return 1
     }
