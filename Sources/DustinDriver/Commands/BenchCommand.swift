@@ -17,11 +17,9 @@ struct BenchCommand: ParsableCommand {
       large model's shape is timed over generated numbers, dense and through a set.
       """)
 
-  @Option(name: [.short, .long], help: ArgumentHelp("The target: a Hugging Face model directory.", valueName: "dir"))
+  @Option(name: [.short, .long], help: .target)
   var model: String?
-  @Option(
-    name: [.customLong("md", withSingleDash: true), .customLong("draft-model"), .customLong("model-draft")],
-    help: ArgumentHelp("The draft: a smaller model with the same tokenizer.", valueName: "dir"))
+  @Option(name: .draftModel, help: .draftModel)
   var draftModel: String?
   @OptionGroup var machine: MachineOptions
   @Option(help: "Lengths of the prompts to read, separated by commas.")

@@ -23,7 +23,8 @@ struct CalibrateCommand: ParsableCommand {
       after Ctrl-C the same command goes on from there.
       """)
 
-  @OptionGroup var models: ModelOptions
+  @OptionGroup var models: PairOptions
+  @OptionGroup var machine: MachineOptions
 
   @Option(
     help: ArgumentHelp(
@@ -89,7 +90,7 @@ struct CalibrateCommand: ParsableCommand {
     let start = monotonicSeconds()
     let output = output ?? "\(models.model)\(models.model.hasSuffix("/") ? "" : "/")\(SparsityFile.name)"
     let journalPath = try resume ?? journalPath(beside: output)
-    let options = try models.machine.loadOptions()
+    let options = try machine.loadOptions()
     let pair = try ModelPair.load(target: models.model, draft: draftModel, options: options)
     guard let draft = pair.draft else { return }
     guard let tokenizer = pair.tokenizer else {
@@ -110,7 +111,7 @@ struct CalibrateCommand: ParsableCommand {
       draft: try ModelDirectory(path: draftModel).fingerprint()
     )
     let settings =
-      "1 \(prints.target) \(prints.draft) \(plan.key) \(models.machine.numerics) \(models.machine.cpu) \(textHash(books))"
+      "1 \(prints.target) \(prints.draft) \(plan.key) \(machine.numerics) \(machine.cpu) \(textHash(books))"
     let journal = try CalibrationJournal(path: journalPath, settings: settings, isAsked: resume != nil)
     let known = journal.results.count
     if known > 0 {
@@ -119,7 +120,7 @@ struct CalibrateCommand: ParsableCommand {
       // What cannot be written is said now, not after minutes.
       try journal.write()
     }
-    let team = try ThreadTeam(threads: models.machine.threadCount)
+    let team = try ThreadTeam(threads: machine.threadCount)
     let base = try PairTarget(.dense, target: pair.target, draft: draft, options: options, team: team)
     let session = EvaluationSession(
       base: base, others: [], tokenizer: tokenizer, gamma: plan.gamma, forcesProgress: progress)

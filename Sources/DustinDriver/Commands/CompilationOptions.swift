@@ -14,7 +14,7 @@ struct CompilationOptions: ParsableArguments {
   @Option(name: [.short, .long], help: ArgumentHelp("A model directory in the file's place.", valueName: "dir"))
   var model: String?
   @Option(
-    name: [.customLong("md", withSingleDash: true), .customLong("draft-model"), .customLong("model-draft")],
+    name: .draftModel,
     help: ArgumentHelp("The model's draft: --role draft rewrites it, presets may need it.", valueName: "dir"))
   var draftModel: String?
   @Option(help: "What --compile-to makes of the model: target or draft.")

@@ -16,12 +16,7 @@ struct CompileCommand: ParsableCommand {
   }
   enum Placement: String, ExpressibleByArgument, CaseIterable { case embedded, external }
 
-  @Option(name: [.short, .long], help: ArgumentHelp("The target: a Hugging Face model directory.", valueName: "dir"))
-  var model: String
-  @Option(
-    name: [.customLong("md", withSingleDash: true), .customLong("draft-model"), .customLong("model-draft")],
-    help: ArgumentHelp("The draft: a smaller model with the same tokenizer.", valueName: "dir"))
-  var draftModel: String?
+  @OptionGroup var models: PairOptions
   @OptionGroup var presets: PresetOptions
   @OptionGroup var plugins: PluginOptions
   @Option(
@@ -31,8 +26,7 @@ struct CompileCommand: ParsableCommand {
   var passes: String?
   @Option(help: ArgumentHelp("The same for the draft.", valueName: "pipeline"))
   var draftPasses: String?
-  @Option(
-    help: "fast: bf16 weights, cache and dot inputs, f32 sums. f32: weights as in the file, all else in f32.")
+  @Option(help: .numerics)
   var numerics = NumericsChoice.fast
   @Option(
     help: ArgumentHelp(
@@ -70,13 +64,14 @@ struct CompileCommand: ParsableCommand {
   private var isApplication: Bool { emit == .executable || emit == .bundle }
 
   func validate() throws {
-    if model.isEmpty { throw ValidationError("-m needs the path of a model directory.") }
     if let contextSize, contextSize < 1 { throw ValidationError("-c must be 1 or more, not \(contextSize).") }
     if presets.preset != nil, passes != nil || draftPasses != nil {
       throw ValidationError("Give a --preset, or --passes and --draft-passes, not both.")
     }
-    if draftPasses != nil, draftModel == nil { throw ValidationError("--draft-passes needs a draft: give -md DIR.") }
-    if role == .draft, draftModel == nil { throw ValidationError("--role draft needs a draft: give -md DIR.") }
+    if draftPasses != nil, models.draftModel == nil {
+      throw ValidationError("--draft-passes needs a draft: give -md DIR.")
+    }
+    if role == .draft, models.draftModel == nil { throw ValidationError("--role draft needs a draft: give -md DIR.") }
     if output.isEmpty { throw ValidationError("-o needs a path.") }
     if isApplication {
       if output == "-" {
@@ -123,13 +118,13 @@ struct CompileCommand: ParsableCommand {
   func run() throws {
     catchInterrupts()
     let levels = try levels()
-    let choice = try presets.choice(target: model, draft: draftModel)
+    let choice = try presets.choice(target: models.model, draft: models.draftModel)
     var options = LoadOptions(target: CPUTarget(levels[0]))
     options.numerics = numerics
     options.contextSize = contextSize
     options.preset = choice?.text
     // The executable takes --exact when it runs.
-    options.isExact = draftModel != nil
+    options.isExact = models.draftModel != nil
     options.passTexts = (passes, draftPasses)
     options.verifyEach = verifyEach
     if !quiet { for note in choice?.notes ?? [] { Console.current.writeError("note: \(note)\n") } }
@@ -146,7 +141,7 @@ struct CompileCommand: ParsableCommand {
     let runner = try RunnerFile(.program, runner)
     let weightsPath = weights == .external ? output + ".weights" : nil
     let pair = try CompiledPair(
-      target: model, draft: draftModel, options: options, levels: levels, preset: preset,
+      target: models.model, draft: models.draftModel, options: options, levels: levels, preset: preset,
       weightsFile: weightsPath.map { $0.split(separator: "/").last.map(String.init) ?? $0 })
     warn(of: pair)
     let compiled = monotonicSeconds()
@@ -167,7 +162,7 @@ struct CompileCommand: ParsableCommand {
     let runtime = try RunnerFile(.object, runner)
     try Bundle.checkPlace(output)
     let pair = try CompiledPair(
-      target: model, draft: draftModel, options: options, levels: levels, preset: preset,
+      target: models.model, draft: models.draftModel, options: options, levels: levels, preset: preset,
       weightsFile: Bundle.weightsName)
     warn(of: pair)
     let compiled = monotonicSeconds()
@@ -179,7 +174,7 @@ struct CompileCommand: ParsableCommand {
 
   /// A text or an object of one model.
   private func writeOne(_ options: LoadOptions, _ level: CPULevel) throws {
-    let path = role == .draft ? draftModel ?? model : model
+    let path = role == .draft ? models.draftModel ?? models.model : models.model
     let planned = try PlannedModel(path: path, role: role, options: role == .draft ? options.forDraft : options)
     if emit == .ir { return try writeResult(planned.module.text(), to: output) }
     let plan = try KernelPlan(lowering: planned.module, for: CPUTarget(level))

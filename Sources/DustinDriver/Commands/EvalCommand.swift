@@ -18,7 +18,8 @@ struct EvalCommand: ParsableCommand {
 
   enum Task: String, ExpressibleByArgument, CaseIterable { case retrieval, perplexity, arr, drift }
 
-  @OptionGroup var models: ModelOptions
+  @OptionGroup var models: PairOptions
+  @OptionGroup var machine: MachineOptions
   @OptionGroup var plugins: PluginOptions
 
   @Option(
@@ -149,13 +150,13 @@ struct EvalCommand: ParsableCommand {
   func run() throws {
     catchInterrupts()
     let modes = try EvaluationMode.list(presets: preset, budgets: budgetList())
-    let options = try models.machine.loadOptions()
+    let options = try machine.loadOptions()
     let pair = try ModelPair.load(target: models.model, draft: models.draftModel, options: options)
     guard let tokenizer = pair.tokenizer else {
       throw pair.tokenizerError
         ?? DiagnosticError("tokenizer", "'\(pair.target.path)' has no tokenizer.json, which evaluation needs")
     }
-    let team = try ThreadTeam(threads: models.machine.threadCount)
+    let team = try ThreadTeam(threads: machine.threadCount)
     var texts: [String] = []
     var notes: [String] = []
     let base = try PairTarget(.dense, target: pair.target, draft: pair.draft, options: options, team: team)
@@ -261,7 +262,7 @@ struct EvalCommand: ParsableCommand {
       var facts = [
         (name: "command", value: CommandLine.arguments.map(shellWord).joined(separator: " ")),
         (name: "version", value: versionText().split(separator: "\n").joined(separator: ", ")),
-        (name: "machine", value: "\(processorName()), threads: \(models.machine.threadCount)"),
+        (name: "machine", value: "\(processorName()), threads: \(machine.threadCount)"),
       ]
       if wasInterrupted {
         facts.append((name: "note", value: "stopped before the end: the figures are of what was done"))

@@ -17,7 +17,8 @@ struct ExplainCommand: ParsableCommand {
       that they take behind a context of --length positions.
       """)
 
-  @OptionGroup var models: ModelOptions
+  @OptionGroup var models: PairOptions
+  @OptionGroup var machine: MachineOptions
   @OptionGroup var presets: PresetOptions
   @OptionGroup(title: "Passes from outside")
   var plugins: PluginOptions
@@ -43,14 +44,14 @@ struct ExplainCommand: ParsableCommand {
   func run() throws {
     catchInterrupts()
     let choice = try presets.choice(target: models.model, draft: models.draftModel)
-    var options = try models.machine.loadOptions()
+    var options = try machine.loadOptions()
     options.preset = choice?.text
     let pair = try ModelPair.load(target: models.model, draft: models.draftModel, options: options)
     let length = min(length, [pair.target, pair.draft].compactMap { $0?.contextSize }.min() ?? length)
     let room = 16 * (draftMax + 1)
     let context = max(
       64, min(length, ([pair.target, pair.draft].compactMap { $0?.contextSize }.min() ?? length) - room))
-    let team = try ThreadTeam(threads: models.machine.threadCount)
+    let team = try ThreadTeam(threads: machine.threadCount)
     let times = try noTimes ? nil : CallTimes(pair, team: team, length: context, gamma: draftMax, runs: runs)
 
     var drawn: [ExplainPage.Model] = []

@@ -11,7 +11,8 @@ struct RunCommand: ParsableCommand {
       taken, and a draft changes nothing but the speed; with --temp it changes no probability.
       """)
 
-  @OptionGroup var models: ModelOptions
+  @OptionGroup var models: PairOptions
+  @OptionGroup var machine: MachineOptions
   @OptionGroup var presets: PresetOptions
   @OptionGroup var plugins: PluginOptions
   @Flag(help: .of(.exact)) var exact = false
@@ -75,7 +76,7 @@ struct RunCommand: ParsableCommand {
     settings.promptLimit = promptLimit
     settings.count = count
     settings.contextSize = contextSize
-    settings.threads = models.machine.threads
+    settings.threads = machine.threads
     settings.draftMax = draftMax
     settings.batchSize = batchSize
     settings.sampling = Sampling(temperature: temperature, topK: topK, topP: topP, minP: minP, seed: seed)
@@ -89,7 +90,7 @@ struct RunCommand: ParsableCommand {
 
   func run() throws {
     catchInterrupts()
-    var loadOptions = try models.machine.loadOptions()
+    var loadOptions = try machine.loadOptions()
     loadOptions.contextSize = contextSize
     let choice = try presets.choice(target: models.model, draft: models.draftModel)
     loadOptions.preset = choice?.text

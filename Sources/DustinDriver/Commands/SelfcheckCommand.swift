@@ -19,7 +19,8 @@ struct ExactCommand: ParsableCommand {
       difference between the fast path's and the f32 path's logits along the reference tokens, which may be 0.5 at most.
       """)
 
-  @OptionGroup var models: ModelOptions
+  @OptionGroup var models: PairOptions
+  @OptionGroup var machine: MachineOptions
   @Option(help: "The folder with the reference outputs, one safetensors file a prompt.")
   var reference = "Tests/Reference"
   @Argument(help: "The prompts to check: names of files without '.safetensors'.")
@@ -28,8 +29,8 @@ struct ExactCommand: ParsableCommand {
   func run() throws {
     catchInterrupts()
     let check = try ExactCheck(
-      model: models.model, directory: reference, options: models.machine.loadOptions(),
-      team: ThreadTeam(threads: models.machine.threadCount))
+      model: models.model, directory: reference, options: machine.loadOptions(),
+      team: ThreadTeam(threads: machine.threadCount))
     var table = TextTable([
       "prompt", "tokens", "f32: max |Δlogit|", "equal", "fast: max |Δlogit|", "equal", "required", "",
     ])
@@ -62,7 +63,8 @@ struct LosslessCommand: ParsableCommand {
       draft. 0.5k: 144 combinations; 8k: 24 that hold every pair of values; 32k: six. Prompts are read once.
       """)
 
-  @OptionGroup var models: ModelOptions
+  @OptionGroup var models: PairOptions
+  @OptionGroup var machine: MachineOptions
   @Option(help: "Length of the prompts: 0.5k, 8k or 32k.")
   var length = LosslessCheck.Length.half
   @Option(name: .shortAndLong, help: "The text to cut the prompts from.")
@@ -78,7 +80,7 @@ struct LosslessCommand: ParsableCommand {
   func run() throws {
     catchInterrupts()
     let pair = try ModelPair.load(
-      target: models.model, draft: models.draftModel, options: models.machine.loadOptions())
+      target: models.model, draft: models.draftModel, options: machine.loadOptions())
     guard let tokenizer = pair.tokenizer else {
       throw pair.tokenizerError ?? DiagnosticError("tokenizer", "'\(models.model)' has no tokenizer.json")
     }

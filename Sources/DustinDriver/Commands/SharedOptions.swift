@@ -5,25 +5,35 @@ import DustinRuntime
 
 extension NumericsChoice: ExpressibleByArgument {}
 
-/// Flags of every command that runs a model.
-struct ModelOptions: ParsableArguments {
-  @Option(name: [.short, .long], help: ArgumentHelp("The target: a Hugging Face model directory.", valueName: "dir"))
+/// A model, and its draft if it has one.
+struct PairOptions: ParsableArguments {
+  @Option(name: [.short, .long], help: .target)
   var model: String
-  @Option(
-    name: [.customLong("md", withSingleDash: true), .customLong("draft-model"), .customLong("model-draft")],
-    help: ArgumentHelp("The draft: a smaller model with the same tokenizer.", valueName: "dir"))
+  @Option(name: .draftModel, help: .draftModel)
   var draftModel: String?
-  @OptionGroup var machine: MachineOptions
 
   func validate() throws {
     if model.isEmpty { throw ValidationError("-m needs the path of a model directory.") }
   }
 }
 
+/// Options that several commands have, some of them without a default.
+extension NameSpecification {
+  static let draftModel: NameSpecification = [
+    .customLong("md", withSingleDash: true), .customLong("draft-model"), .customLong("model-draft"),
+  ]
+}
+
+extension ArgumentHelp {
+  static let target = ArgumentHelp("The target: a Hugging Face model directory.", valueName: "dir")
+  static let draftModel = ArgumentHelp("The draft: a smaller model with the same tokenizer.", valueName: "dir")
+  static let numerics = ArgumentHelp(
+    "fast: bf16 weights, cache and dot inputs, f32 sums. f32: weights as in the file, all else in f32.")
+}
+
 /// How models are compiled and on what they run.
 struct MachineOptions: ParsableArguments {
-  @Option(
-    help: "fast: bf16 weights, cache and dot inputs, f32 sums. f32: weights as in the file, all else in f32.")
+  @Option(help: .numerics)
   var numerics = NumericsChoice.fast
   @Option(help: "CPU path: \(CPUChoice.list).")
   var cpu = CPUChoice.native
