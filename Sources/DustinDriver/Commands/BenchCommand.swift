@@ -42,24 +42,12 @@ struct BenchCommand: ParsableCommand {
       throw ValidationError("-m needs the path of a model directory, or give --layer SHAPE.")
     }
     if !(1...1000).contains(runs) { throw ValidationError("--runs must be from 1 to 1000, not \(runs).") }
-    _ = try numbers(prompts, "--prompts", from: 1)
-    _ = try numbers(contexts, "--contexts", from: 0)
-    _ = try numbers(rows, "--rows", from: 1)
-    _ = try numbers(rounds.lengths, "--lengths", from: 64)
-    if let batch = try numbers(rounds.batches, "--batches", from: 1).first(where: { $0 > 512 }) {
-      throw ValidationError("--batches takes numbers up to 512, not \(batch).")
-    }
+    _ = try (promptLengths(), contextLengths(), stepRows())
   }
 
-  private func numbers(_ text: String, _ name: String, from least: Int) throws -> [Int] {
-    if text.allSatisfy({ $0 == "," }) { throw ValidationError("\(name) is empty.") }
-    return try text.split(separator: ",").map { part in
-      guard let number = Int(part), number >= least, number <= 1 << 24 else {
-        throw ValidationError("\(name) takes whole numbers from \(least), separated by commas, not '\(part)'.")
-      }
-      return number
-    }
-  }
+  private func promptLengths() throws -> [Int] { try numberList(prompts, "--prompts", in: 1...1 << 24) }
+  private func contextLengths() throws -> [Int] { try numberList(contexts, "--contexts", in: 0...1 << 24) }
+  private func stepRows() throws -> [Int] { try numberList(rows, "--rows", in: 1...1 << 24) }
 
   func run() throws {
     catchInterrupts()
@@ -67,8 +55,7 @@ struct BenchCommand: ParsableCommand {
     let model = model ?? ""
     if let choice = try presets.choice(target: model, draft: draftModel) {
       return try rounds.run(
-        choice, target: model, draft: draftModel, machine, lengths: numbers(rounds.lengths, "--lengths", from: 64),
-        batches: numbers(rounds.batches, "--batches", from: 1), runs: runs, json: json)
+        choice, target: model, draft: draftModel, machine, runs: runs, json: json)
     }
     let options = try machine.loadOptions()
     let pair = try ModelPair.load(target: model, draft: draftModel, options: options)
@@ -80,12 +67,12 @@ struct BenchCommand: ParsableCommand {
     var results: [(name: String, benchmark: ModelBenchmark)] = []
     for (model, role) in [(pair.target, ModelRole.target)] + (pair.draft.map { [($0, .draft)] } ?? []) {
       var benchmark = try ModelBenchmark(model, role, team: team, runs: runs)
-      let stepRows = try numbers(rows, "--rows", from: 1)
+      let stepRows = try stepRows()
       // A context that the model was not made for is left out.
       let most = model.contextSize
       try benchmark.run(
-        prompts: numbers(prompts, "--prompts", from: 1).filter { $0 <= most },
-        contexts: numbers(contexts, "--contexts", from: 0).filter { $0 + (stepRows.max() ?? 1) <= most },
+        prompts: promptLengths().filter { $0 <= most },
+        contexts: contextLengths().filter { $0 + (stepRows.max() ?? 1) <= most },
         stepRows: stepRows.filter { $0 <= options.maxRows })
       results.append((role.rawValue, benchmark))
     }

@@ -76,8 +76,8 @@ struct CalibrateCommand: ParsableCommand {
     var plan = CalibrationPlan()
     plan.budget = budget
     plan.seed = seed
-    if let lengths { plan.proseLengths = try tokenCounts(lengths, "--lengths") }
-    if let promptLengths { plan.promptLengths = try tokenCounts(promptLengths, "--prompt-lengths") }
+    if let lengths { plan.proseLengths = try lengthList(lengths, "--lengths") }
+    if let promptLengths { plan.promptLengths = try lengthList(promptLengths, "--prompt-lengths") }
     plan.windows = windows ?? plan.windows
     plan.tokens = tokens ?? plan.tokens
     plan.prompts = prompts ?? plan.prompts
@@ -190,17 +190,4 @@ struct CalibrateCommand: ParsableCommand {
     }
     return String(value, radix: 16)
   }
-}
-
-/// `4096,8k`: ascending.
-private func tokenCounts(_ text: String, _ name: String) throws -> [Int] {
-  let list = try text.split(separator: ",").map { part -> Int in
-    let isThousands = part.hasSuffix("k") || part.hasSuffix("K")
-    guard let number = Int(isThousands ? part.dropLast() : part), number > 0, number <= 1 << 24 else {
-      throw ValidationError("\(name) takes numbers of tokens such as 4096 or 4k, separated by commas, not '\(part)'.")
-    }
-    return isThousands ? number * 1024 : number
-  }
-  if list.isEmpty { throw ValidationError("\(name) is empty.") }
-  return Set(list).sorted()
 }

@@ -105,7 +105,7 @@ struct EvalCommand: ParsableCommand {
   var progress = false
 
   func validate() throws {
-    _ = try lengthList()
+    _ = try chosenLengths()
     _ = try budgetList()
     for (name, value, range) in [
       ("--count", count ?? 1, 1...1_000_000), ("--per-text", perText, 1...8), ("--windows", windows, 1...1_000_000),
@@ -117,26 +117,10 @@ struct EvalCommand: ParsableCommand {
     }
   }
 
-  private func lengthList() throws -> [Int] {
-    let list = try (lengths ?? "4k,8k").split(separator: ",").map { part -> Int in
-      let isThousands = part.hasSuffix("k") || part.hasSuffix("K")
-      guard let number = Int(isThousands ? part.dropLast() : part), number > 0, number <= 1 << 24 else {
-        throw ValidationError(
-          "--lengths takes numbers of tokens such as 4096 or 4k, separated by commas, not '\(part)'.")
-      }
-      return isThousands ? number * 1024 : number
-    }
-    if list.isEmpty { throw ValidationError("--lengths is empty.") }
-    return Set(list).sorted()
-  }
+  private func chosenLengths() throws -> [Int] { try lengthList(lengths ?? "4k,8k", "--lengths") }
 
   private func budgetList() throws -> [Int] {
-    try budget.split(separator: ",").map { part in
-      guard let number = Int(part), number > 0, number <= 1 << 24 else {
-        throw ValidationError("--budget takes whole numbers from 1, separated by commas, not '\(part)'.")
-      }
-      return number
-    }
+    budget.isEmpty ? [] : try numberList(budget, "--budget", in: 1...1 << 24)
   }
 
   private var kinds: Set<RetrievalTask.Kind> { Set(kind.isEmpty ? RetrievalTask.Kind.allCases : kind) }
@@ -201,7 +185,7 @@ struct EvalCommand: ParsableCommand {
 
   private func measure(_ evaluation: Evaluation) throws {
     let session = evaluation.session
-    let lengths = try lengthList()
+    let lengths = try chosenLengths()
     let behind = tasks.contains(.perplexity) ? tokens : 0
     let room = tasks.contains(.drift) ? max(behind, driftTokens) : behind
     for length in lengths where length + room > session.contextSize {

@@ -9,15 +9,15 @@ struct LayerBenchOptions: ParsableArguments {
     help: ArgumentHelp(
       "Times one layer of a shape: \(LayerShape.all.map(\.name).joined(separator: ", ")).", valueName: "shape"))
   var layer: String?
-  @Option(help: "With --layer: positions of the cache.")
+  @Option(parsing: .unconditional, help: "With --layer: positions of the cache.")
   var layerContext = 32_768
-  @Option(help: "With --layer: positions of the set.")
+  @Option(parsing: .unconditional, help: "With --layer: positions of the set.")
   var layerBudget = 512
-  @Option(help: "With --layer: rows of the step, one more than tokens are drafted.")
+  @Option(parsing: .unconditional, help: "With --layer: rows of the step, one more than tokens are drafted.")
   var layerRows = 5
-  @Option(help: "With --layer: layers whose caches are read in turn, so that they are cold.")
+  @Option(parsing: .unconditional, help: "With --layer: layers whose caches are read in turn, so that they are cold.")
   var layerTurns = 20
-  @Option(help: "With --layer: sequences whose sets are chosen in one step.")
+  @Option(parsing: .unconditional, help: "With --layer: sequences whose sets are chosen in one step.")
   var layerBatch = 16
 
   func validate() throws {

@@ -5,13 +5,13 @@ import DustinSupport
 
 /// `dustin bench --preset`: whole rounds, dense against sparse.
 struct RoundBenchOptions: ParsableArguments {
-  @Option(help: "With --preset: lengths of the contexts, separated by commas.")
+  @Option(help: "With --preset: lengths of the contexts, from 64 to 16000000, separated by commas.")
   var lengths = "32768"
-  @Option(help: "With --preset: sequences that run at the same time, separated by commas.")
+  @Option(help: "With --preset: sequences that run at the same time, up to 512, separated by commas.")
   var batches = "1,16"
-  @Option(help: "With --preset: new tokens of every sequence.")
+  @Option(parsing: .unconditional, help: "With --preset: new tokens of every sequence.")
   var tokens = 128
-  @Option(help: "With --preset: tokens that the draft proposes a round.")
+  @Option(parsing: .unconditional, help: "With --preset: tokens that the draft proposes a round.")
   var draftMax = 4
   @Option(help: ArgumentHelp("With --preset: a folder of texts to continue.", valueName: "dir"))
   var books = "examples/books"
@@ -21,8 +21,12 @@ struct RoundBenchOptions: ParsableArguments {
   func validate() throws {
     if !(1...4096).contains(tokens) { throw ValidationError("--tokens must be from 1 to 4096, not \(tokens).") }
     if !(1...64).contains(draftMax) { throw ValidationError("--draft-max must be from 1 to 64, not \(draftMax).") }
-    _ = try chosenWays()
+    _ = try (chosenLengths(), chosenBatches(), chosenWays())
   }
+
+  // Behind the longest there is room for what is generated: a context has 2^24 positions at most.
+  private func chosenLengths() throws -> [Int] { try numberList(lengths, "--lengths", in: 64...16_000_000) }
+  private func chosenBatches() throws -> [Int] { try numberList(batches, "--batches", in: 1...512) }
 
   private func chosenWays() throws -> [RoundBenchmark.Way] {
     let names: [(String, RoundBenchmark.Way)] = [
@@ -38,9 +42,9 @@ struct RoundBenchOptions: ParsableArguments {
   }
 
   func run(
-    _ choice: PresetChoice, target: String, draft: String?, _ machine: MachineOptions, lengths: [Int], batches: [Int],
-    runs: Int, json: Bool
+    _ choice: PresetChoice, target: String, draft: String?, _ machine: MachineOptions, runs: Int, json: Bool
   ) throws {
+    let (lengths, batches) = try (chosenLengths(), chosenBatches())
     var options = try machine.loadOptions()
     options.preset = choice.text
     options.isExact = try chosenWays().contains(.exact)
