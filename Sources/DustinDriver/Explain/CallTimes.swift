@@ -85,13 +85,7 @@ struct CallTimes {
       let share = [takesTokens ? StepRows(cache, tokens) : StepRows(cache)]
       // What this context has no rows for, such as the choice at the prompt's end, has no time either.
       guard (try? engine.step(name, share)) != nil else { continue }
-      var best = [Double](repeating: .infinity, count: calls.count)
-      for _ in 0..<max(1, runs) {
-        for index in calls.indices {
-          try checkInterruption()
-          best[index] = min(best[index], try timed { _ = try engine.step("\(name)#\(index)", share) })
-        }
-      }
+      let best = try model.callSeconds(of: name, in: engine, share, runs: runs)
       var seen: Set<Operation> = []
       let timed = zip(calls, best).map { call, seconds in
         // A norm of its own stands in front of some matrices: it reads none of them.

@@ -26,24 +26,29 @@ extension LoadedModel {
     return try compiled.running(program)
   }
 
-  /// Runs a step call by call, in an engine of `callByCall`'s program, and sums the calls' times by kernel family; the best
-  /// of a few runs counts for each call.
+  /// Runs a step call by call, in an engine of `callByCall`'s program.
+  ///
+  /// - Returns: Seconds of every call of the function, the best of the runs, which are one at least.
+  func callSeconds(of function: String, in engine: Engine, _ rows: [StepRows], runs: Int) throws -> [Double] {
+    var best = [Double](repeating: .infinity, count: plan.calls(of: function)?.count ?? 0)
+    for _ in 0..<max(1, runs) {
+      for index in best.indices {
+        try checkInterruption()
+        best[index] = min(best[index], try timed { _ = try engine.step("\(function)#\(index)", rows) })
+      }
+    }
+    return best
+  }
+
+  /// `callSeconds`, summed by kernel family.
   ///
   /// - Returns: Families and seconds, the longest first.
   func kernelSeconds(
     of function: String, in engine: Engine, _ rows: [StepRows], runs: Int
   ) throws -> [(name: String, seconds: Double)] {
-    let calls = plan.calls(of: function) ?? []
-    var best = [Double](repeating: .infinity, count: calls.count)
-    for _ in 0..<runs {
-      for index in calls.indices {
-        try checkInterruption()
-        let time = try timed { _ = try engine.step("\(function)#\(index)", rows) }
-        best[index] = min(best[index], time)
-      }
-    }
+    let best = try callSeconds(of: function, in: engine, rows, runs: runs)
     var sums: [(name: String, seconds: Double)] = []
-    for (call, time) in zip(calls, best) {
+    for (call, time) in zip(plan.calls(of: function) ?? [], best) {
       // The output matrix is a family of its own: its size does not follow the layers.
       let isOutput = call.operation.results.first.map { $0.name.hasPrefix("logits") } ?? false
       let name = isOutput ? "\(call.family) of the logits" : call.family
