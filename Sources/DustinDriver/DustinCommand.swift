@@ -54,7 +54,9 @@ public func runDustin(
 private func answer(_ error: any Error, _ console: Console) -> Int32 {
   let code = DustinCommand.exitCode(for: error).rawValue
   let message = DustinCommand.fullMessage(for: error) + "\n"
-  if code != 0 { console.writeError(message) } else {
+  if code != 0 {
+    console.writeError(message)
+  } else {
     do { try console.write(message) } catch { return exitCode(after: error, console) ?? 1 }
   }
   return code

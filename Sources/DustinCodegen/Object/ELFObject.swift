@@ -41,14 +41,15 @@ struct ELFObject {
   /// - Throws: `DiagnosticError` with id `object`.
   init(_ bytes: [UInt8]) throws {
     self.bytes = bytes
-    // magic, 64 bits, little-endian, version 1; a relocatable file for x86-64
-    guard bytes.starts(with: [0x7f, 0x45, 0x4c, 0x46, 2, 1, 1]), try number(UInt16.self, 16) == 1,
-      try number(UInt16.self, 18) == 62
-    else { throw Self.error("it is no relocatable x86-64 ELF object") }
-    let headers = try offset(40)
-    let (entrySize, count) = (Int(try number(UInt16.self, 58)), Int(try number(UInt16.self, 60)))
-    guard entrySize == 64, count > 0 else { throw Self.error("it has no section headers") }
-    try readSections(headers, count: count, names: Int(try number(UInt16.self, 62)))
+    guard let header = ELFHeader(bytes), header.type == 1, header.machine == 62 else {
+      throw Self.error("it is no relocatable x86-64 ELF object")
+    }
+    let table = header.sections
+    guard table.rowBytes == 64, table.count > 0 else { throw Self.error("it has no section headers") }
+    guard let range = table.range(in: bytes.count), header.nameSection < table.count else {
+      throw Self.error("its section headers lie outside")
+    }
+    try readSections(range.lowerBound, count: table.count, names: header.nameSection)
     try readSymbols()
   }
 
@@ -73,9 +74,6 @@ struct ELFObject {
   }
 
   private mutating func readSections(_ headers: Int, count: Int, names: Int) throws {
-    guard headers <= bytes.count, count <= (bytes.count - headers) / 64, names < count else {
-      throw Self.error("its section headers lie outside")
-    }
     let nameTable = try contents(headers + names * 64)
     for index in 0..<count {
       let header = headers + index * 64
@@ -124,8 +122,9 @@ struct ELFObject {
   }
 
   private func number<Number: FixedWidthInteger>(_ type: Number.Type, _ place: Int) throws -> Number {
-    let size = MemoryLayout<Number>.size
-    guard place >= 0, place <= bytes.count - size else { throw Self.error("it ends too early") }
-    return bytes.withUnsafeBytes { Number(littleEndian: $0.loadUnaligned(fromByteOffset: place, as: Number.self)) }
+    guard let number = bytes.withUnsafeBytes({ $0.number(type, at: place) }) else {
+      throw Self.error("it ends too early")
+    }
+    return number
   }
 }

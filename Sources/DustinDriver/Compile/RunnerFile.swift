@@ -86,29 +86,22 @@ struct RunnerFile {
     guard !trailer.starts(with: ContentTable.magic) else {
       return failed("'\(path)' is an executable that holds a model already", "")
     }
-    guard bytes.count >= 64, bytes.starts(with: [0x7F, 0x45, 0x4C, 0x46, 2, 1]),
-      kind.types.contains(UInt16(bytes[16]) | UInt16(bytes[17]) << 8)
-    else {
+    guard let header = ELFHeader(bytes), kind.types.contains(header.type) else {
       return failed("'\(path)' is no \(kind == .program ? "program" : "object file") of Linux", "")
     }
-    guard !needsInterpreter(bytes) else {
+    guard !needsInterpreter(bytes, header) else {
       return failed("'\(path)' is linked dynamically and would need Swift's libraries wherever it runs", "")
     }
     return nil
   }
 
-  /// Whether an ELF file asks for a dynamic linker.
-  private static func needsInterpreter(_ bytes: [UInt8]) -> Bool {
-    bytes.withUnsafeBytes { memory in
-      guard memory.count >= 64, memory.starts(with: [0x7F, 0x45, 0x4C, 0x46]) else { return false }
-      let start = memory.loadUnaligned(fromByteOffset: 32, as: UInt64.self)
-      let size = Int(memory.loadUnaligned(fromByteOffset: 54, as: UInt16.self))
-      let count = Int(memory.loadUnaligned(fromByteOffset: 56, as: UInt16.self))
-      guard let first = Int(exactly: start), size >= 4, first <= memory.count, count <= (memory.count - first) / size
-      else { return false }
-      let interpreter: UInt32 = 3
-      return (0..<count).contains { index in
-        memory.loadUnaligned(fromByteOffset: first + index * size, as: UInt32.self) == interpreter
+  /// Whether a program asks for a dynamic linker.
+  private static func needsInterpreter(_ bytes: [UInt8], _ header: ELFHeader) -> Bool {
+    guard header.segments.rowBytes > 0, let table = header.segments.range(in: bytes.count) else { return false }
+    let interpreter: UInt32 = 3
+    return bytes.withUnsafeBytes { memory in
+      stride(from: table.lowerBound, to: table.upperBound, by: header.segments.rowBytes).contains {
+        memory.number(UInt32.self, at: $0) == interpreter
       }
     }
   }

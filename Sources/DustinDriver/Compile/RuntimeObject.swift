@@ -9,7 +9,6 @@ struct RuntimeObject {
   /// The two symbols around the payload.
   private static let start = "dustin_payload_start"
   private static let end = "dustin_payload_end"
-  private static let headerBytes = 64
 
   init(_ bytes: [UInt8], path: String) {
     self.bytes = bytes
@@ -22,17 +21,14 @@ struct RuntimeObject {
   /// written over in place.
   /// - Throws: `DiagnosticError` with id `runner` when this is no object with these symbols.
   func adding(_ payload: [UInt8]) throws -> [UInt8] {
-    guard bytes.count >= Self.headerBytes, bytes.starts(with: [0x7F, 0x45, 0x4C, 0x46, 2, 1]),
-      try number(16, UInt16.self) == 1
-    else { throw failed("is no object file") }
-    let table = try Int(clamping: number(40, UInt64.self))
-    let (entry, count) = (try Int(number(58, UInt16.self)), try Int(number(60, UInt16.self)))
+    guard let file = ELFHeader(bytes), file.type == 1 else { throw failed("is no object file") }
+    let (rowBytes, count) = (file.sections.rowBytes, file.sections.count)
     // Beyond these numbers objects have another form.
-    guard entry == Self.headerBytes, (1..<0xFE00).contains(count), table <= bytes.count - count * entry else {
+    guard rowBytes == 64, (1..<0xFE00).contains(count), let table = file.sections.range(in: bytes.count) else {
       throw failed("has a table of sections that is not understood")
     }
-    let sections = try (0..<count).map { try section(table + $0 * entry) }
-    let names = sections[min(try Int(number(62, UInt16.self)), count - 1)]
+    let sections = try (0..<count).map { try section(table.lowerBound + $0 * rowBytes) }
+    let names = sections[min(file.nameSection, count - 1)]
     let constants = try sections.first { try text($0.name, in: names) == ".rodata" }
     guard let constants else { throw failed("has no constants") }
 
@@ -57,7 +53,7 @@ struct RuntimeObject {
     object.bytes += payload
     object.pad(to: 8)
     let newTable = object.bytes.count
-    object.bytes += bytes[table..<table + count * entry]
+    object.bytes += bytes[table]
     // Name, type (bits of the program), flags (in memory), address, offset, size, link, info, alignment, entry size.
     var header = ByteWriter()
     header.add(UInt32(constants.name))
@@ -91,8 +87,8 @@ struct RuntimeObject {
   }
 
   private func number<Value: FixedWidthInteger>(_ place: Int, _ type: Value.Type) throws -> Value {
-    guard place >= 0, place <= bytes.count - MemoryLayout<Value>.size else { throw failed("ends too early") }
-    return bytes.withUnsafeBytes { Value(littleEndian: $0.loadUnaligned(fromByteOffset: place, as: type)) }
+    guard let number = bytes.withUnsafeBytes({ $0.number(type, at: place) }) else { throw failed("ends too early") }
+    return number
   }
 
   /// A name in a table of names.

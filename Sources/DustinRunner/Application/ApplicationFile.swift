@@ -58,7 +58,7 @@ package final class ApplicationFile: @unchecked Sendable {
   package init(_ bytes: UnsafeRawBufferPointer, name: String, owner: AnyObject? = nil) throws {
     guard let table = try ContentTable(bytes, name) else {
       // The runner alone ends where its own headers say; what is longer once was an application.
-      if let end = Self.endOfELF(bytes), end == bytes.count {
+      if let header = ELFHeader(bytes), header.sections.range(in: bytes.count)?.upperBound == bytes.count {
         throw DiagnosticError(
           "application", "'\(name)' holds no model: it is the runner that executables begin with",
           notes: [.note("'dustin compile -m MODEL -o APP' makes an executable")])
@@ -71,15 +71,6 @@ package final class ApplicationFile: @unchecked Sendable {
     self.table = table
     self.bytes = bytes
     self.owner = owner
-  }
-
-  /// Bytes of an ELF file without anything behind it; nil for other files.
-  private static func endOfELF(_ bytes: UnsafeRawBufferPointer) -> Int? {
-    guard bytes.count >= 64, bytes.starts(with: [0x7F, 0x45, 0x4C, 0x46]) else { return nil }
-    let start = bytes.loadUnaligned(fromByteOffset: 40, as: UInt64.self)
-    let size = bytes.loadUnaligned(fromByteOffset: 58, as: UInt16.self)
-    let count = bytes.loadUnaligned(fromByteOffset: 60, as: UInt16.self)
-    return Int(exactly: start.addingReportingOverflow(UInt64(size) * UInt64(count)).partialValue)
   }
 
   package func section(_ name: String) throws -> ContentTable.Section {
