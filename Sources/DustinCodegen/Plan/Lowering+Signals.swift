@@ -52,23 +52,18 @@ extension FunctionLowering {
       throw unsupported("'%\(op.result.name)' is no set", op)
     }
     let set = plan.program.sequenceValues[number]
-    let attributes = op.attributes
-    let (sink, recent) = (attributes.int("sink") ?? 4, attributes.int("recent") ?? 16)
-    let (budget, granularity) = (attributes.int("budget") ?? 0, attributes.int("granularity") ?? 1)
-    let kept =
-      granularity == 1
-      ? sink + recent
-      : [sink, recent, granularity].reduce(0) { $0 + ($1 + granularity - 1) / granularity * granularity }
+    let size = SetSize(of: op.attributes)
     let positions = op.operands.isEmpty ? op[group: "cache"].first?.type.shape.first : op.operands[0].type.shape.last
-    let most = min(op.operands.isEmpty ? kept : budget, budget, positions.flatMap { module.bound(of: $0) } ?? .max)
+    let most = min(
+      op.operands.isEmpty ? size.kept : size.budget, size.budget, positions.flatMap { module.bound(of: $0) } ?? .max)
     guard room >= most else {
       throw unsupported("'%\(op.result.name)' has room for \(room) positions, but may get \(most) of them", op)
     }
-    let share = max(0, budget - kept) / max(1, op.operands.count)
+    let share = size.free / max(1, op.operands.count)
     let kernel = SelectKernel(
-      signals: op.operands.count, planes: set.planes, budget: budget, sink: sink, recent: recent,
-      quotas: attributes.ints("quotas") ?? Array(repeating: share, count: max(0, op.operands.count - 1)),
-      cover: attributes.float("cover") ?? 1, granularity: granularity, planeBytes: set.setBytes)
+      signals: op.operands.count, planes: set.planes, budget: size.budget, sink: size.sink, recent: size.recent,
+      quotas: op.attributes.ints("quotas") ?? Array(repeating: share, count: max(0, op.operands.count - 1)),
+      cover: op.attributes.float("cover") ?? 1, granularity: size.granularity, planeBytes: set.setBytes)
     call(kernel, place + (try op.operands.flatMap { try sequencePlace($0) }), op)
     partialBytes = max(partialBytes, kernel.partialBytes)
   }

@@ -26,11 +26,7 @@ struct Candidate: Hashable {
   /// Positions that the sinks and the recent ones of the preset leave.
   static func free(budget: Int, granularity: Int) -> Int {
     let preset = DustinPreset()
-    // As the preset counts them: whole blocks, and one that the last positions only touch.
-    let kept =
-      granularity == 1
-      ? preset.sink + preset.recent : (preset.sink + 15) / 16 * 16 + (preset.recent + 15) / 16 * 16 + 16
-    return max(0, budget - kept)
+    return SetSize(budget: budget, sink: preset.sink, recent: preset.recent, granularity: granularity).free
   }
 
   func preset(budget: Int) -> DustinPreset {

@@ -92,22 +92,19 @@ extension OpDefinition {
     example: "%i = select %s {budget = 512, sink = 4, recent = 16} : i32[S]"
   ) { op, written in
     let signals = op.operands.map(\.type)
-    let granularity = op.attributes.int("granularity") ?? 1
+    let size = SetSize(of: op.attributes)
+    let (budget, sink, recent, granularity) = (size.budget, size.sink, size.recent, size.granularity)
     try rule(granularity == 1 || granularity == 16, "the granularity \(granularity) must be 1 or 16")
-    let (sink, recent) = (op.attributes.int("sink") ?? 4, op.attributes.int("recent") ?? 16)
-    try rule(0...1 << 20 ~= sink, "'sink' must be 0 … 1048576, not \(sink)")
-    try rule(1...1 << 20 ~= recent, "'recent' must be 1 … 1048576, not \(recent)")
-    let budget = op.attributes.int("budget") ?? 0
+    try rule(0...SetSize.limit ~= sink, "'sink' must be 0 … \(SetSize.limit), not \(sink)")
+    try rule(1...SetSize.limit ~= recent, "'recent' must be 1 … \(SetSize.limit), not \(recent)")
     try rule(budget % granularity == 0, "the budget \(budget) must be a multiple of the granularity \(granularity)")
-    // A block that the last positions only touch is taken whole.
-    let kept = granularity == 1 ? sink + recent : (sink + 15) / 16 * 16 + (recent + 15) / 16 * 16 + 16
-    try rule(kept <= budget, "the budget \(budget) does not hold \(sink) first and \(recent) recent positions")
-    try rule(budget <= 1 << 20, "the budget \(budget) must be at most 1048576")
+    try rule(size.kept <= budget, "the budget \(budget) does not hold \(sink) first and \(recent) recent positions")
+    try rule(budget <= SetSize.limit, "the budget \(budget) must be at most \(SetSize.limit)")
     let quotas = op.attributes.ints("quotas")
     if let quotas {
       try rule(quotas.count == max(0, signals.count - 1), "'quotas' must list one number for every signal but the last")
       try rule(quotas.allSatisfy { 0...budget ~= $0 }, "every quota must be 0 … \(budget)")
-      try rule(kept + quotas.reduce(0, +) <= budget, "the quotas exceed the budget \(budget)")
+      try rule(quotas.reduce(0, +) <= size.free, "the quotas exceed the budget \(budget)")
     }
     let cover = op.attributes.float("cover") ?? 1
     try rule(cover > 0 && cover <= 1, "'cover' must be above 0 and at most 1, not \(cover)")

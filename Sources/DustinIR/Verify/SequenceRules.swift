@@ -41,21 +41,21 @@ enum SequenceRules {
 
   /// Whether the dim of a `select`'s result holds what it can give: the sentence if not.
   static func setProblem(_ select: Operation, _ module: Module) -> String? {
-    guard case .named(let name)? = select.result.type.shape.last, let budget = select.attributes.int("budget"),
+    guard case .named(let name)? = select.result.type.shape.last, select.attributes.int("budget") != nil,
       let length = select.operands.first?.type.shape.last ?? select[group: "cache"].first?.type.shape.first
     else { return nil }
     let signals = select.operands.count
-    let granularity = select.attributes.int("granularity") ?? 1
+    let size = SetSize(of: select.attributes)
+    let budget = size.budget
     // Without signals nothing fills what the first and the recent positions leave.
-    let fill =
-      signals > 0 ? budget : (select.attributes.int("sink") ?? 4) + (select.attributes.int("recent") ?? 16)
+    let fill = signals > 0 ? budget : size.kept
     let needed = min(budget, module.bound(of: length) ?? budget)
     guard let declaration = module.dims.first(where: { $0.name == name }) else { return nil }
     switch declaration.rule {
     case .bounded(let bound):
       return bound >= needed ? nil : "the set has up to \(needed) positions, but '\(declaration)'"
     case .minimum(let count, let other):
-      let isFilled = granularity == 1 && (select.attributes.float("cover") ?? 1) >= 1
+      let isFilled = size.granularity == 1 && (select.attributes.float("cover") ?? 1) >= 1
       if isFilled, count == fill, .named(other) == length { return nil }
       return isFilled
         ? "the set has min(\(fill), \(length)) positions, but '\(declaration)'"

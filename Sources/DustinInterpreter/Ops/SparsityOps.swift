@@ -177,32 +177,26 @@ private struct Scoring {
 
 /// One `select`: which positions a budget keeps.
 private struct Selection {
-  let budget: Int
-  let sink: Int
-  let recent: Int
-  let granularity: Int
+  let size: SetSize
   let cover: Double
   /// Most positions of each signal but the last.
   let quotas: [Int]
 
   init(_ attributes: AttributeList, signals: Int) {
-    budget = attributes.int("budget") ?? 0
-    sink = attributes.int("sink") ?? 4
-    recent = attributes.int("recent") ?? 16
-    granularity = attributes.int("granularity") ?? 1
+    size = SetSize(of: attributes)
     cover = attributes.float("cover") ?? 1
-    let g = granularity
-    let kept = g == 1 ? sink + recent : (sink + g - 1) / g * g + (recent + g - 1) / g * g + g
-    let share = max(0, budget - kept) / max(1, signals)
+    let share = size.free / max(1, signals)
     quotas = attributes.ints("quotas") ?? [Int](repeating: share, count: max(0, signals - 1))
   }
 
   /// Ascending; everything is counted in blocks of the granularity.
   func positions(_ length: Int, _ signals: [[Float]]) -> [Int32] {
-    let g = granularity
+    let g = size.granularity
     var isChosen = [Bool](repeating: false, count: (length + g - 1) / g)
-    for position in 0..<length where position < sink || position >= length - recent { isChosen[position / g] = true }
-    var left = budget / g - isChosen.count { $0 }
+    for position in 0..<length where position < size.sink || position >= length - size.recent {
+      isChosen[position / g] = true
+    }
+    var left = size.budget / g - isChosen.count { $0 }
     for (index, signal) in signals.enumerated() {
       var quota = index < quotas.count ? min(left, quotas[index] / g) : left
       func blockRange(_ block: Int) -> Range<Int> { block * g..<min(length, (block + 1) * g) }

@@ -41,7 +41,7 @@ extension RandomModule {
       granularity = one([1, 1, 16])
       sink = one([0, 1, 4, 6])
       recent = one([1, 3, 16])
-      let kept = granularity == 1 ? sink + recent : (sink + 15) / 16 * 16 + (recent + 15) / 16 * 16 + 16
+      let kept = SetSize(budget: 0, sink: sink, recent: recent, granularity: granularity).kept
       budget = kept + granularity * Int.random(in: 0...(granularity == 1 ? 40 : 3), using: &random)
       quota = Bool.random(using: &random) ? Int.random(in: 0...(budget - kept), using: &random) : nil
       keepsDenseLayers = one([true, false, false])

@@ -10,8 +10,7 @@ import DustinSupport
 ///
 /// Legal where functions are approximate already: readers read what the set holds, whatever its size. The memory of the
 /// sets grows to the largest budget. Quotas keep their share of the budget. Sizes that do not hold what is always read are
-/// left out, and a module that has sizes
-/// already, or whose sets are not chosen by signals in `@select`, stays as it is.
+/// left out, and a module that has sizes already, or whose sets are not chosen by signals in `@select`, stays as it is.
 public struct AddBudgets: Pass {
   public let name = "add-budgets"
   public let summary = "Makes @select in several sizes, among which an exact stack chooses by what it measures."
@@ -34,7 +33,13 @@ public struct AddBudgets: Pass {
     let makers = select.body.filter { $0.name == "select" && !$0.operands.isEmpty }
     guard let own = makers.compactMap({ $0.attributes.int("budget") }).max() else { return }
     let wanted = budgets ?? [own / 4 / 16 * 16, min(4 * own, SetSize.limit)]
-    let fitting = wanted.filter { budget in makers.allSatisfy { problem(budget, $0) == nil } }
+    let fitting = wanted.filter { budget in
+      makers.allSatisfy { maker in
+        var size = SetSize(of: maker.attributes)
+        size.budget = budget
+        return size.problem(name) == nil
+      }
+    }
     context.count("budgets-left-out", wanted.count - fitting.count)
     let all = Set(fitting + [own]).sorted()
     if all.count == 1 { return }
@@ -49,9 +54,8 @@ public struct AddBudgets: Pass {
       for maker in copy.body where maker.name == "select" && !maker.operands.isEmpty {
         let before = maker.attributes.int("budget") ?? own
         maker.attributes["budget"] = .int(budget)
-        let kept = kept(by: maker)
         guard let quotas = maker.attributes.ints("quotas") else { continue }
-        var room = budget - kept
+        var room = SetSize(of: maker.attributes).free
         maker.attributes["quotas"] = .array(
           quotas.map { quota in
             let share = min(room, quota * budget / before)
@@ -63,17 +67,5 @@ public struct AddBudgets: Pass {
     }
     context.count("budgets", all.count)
     context.noteChange()
-  }
-
-  private func kept(by maker: Operation) -> Int {
-    SetSize.kept(
-      sink: maker.attributes.int("sink") ?? 4, recent: maker.attributes.int("recent") ?? 16,
-      granularity: maker.attributes.int("granularity") ?? 1)
-  }
-
-  private func problem(_ budget: Int, _ maker: Operation) -> String? {
-    SetSize.problem(
-      name, budget: budget, sink: maker.attributes.int("sink") ?? 4, recent: maker.attributes.int("recent") ?? 16,
-      granularity: maker.attributes.int("granularity") ?? 1)
   }
 }

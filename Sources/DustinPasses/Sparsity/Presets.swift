@@ -49,8 +49,8 @@ public struct DustinPreset: Preset {
 
   /// What the positions that are always read leave. Only for a budget that can be: others are refused by the passes.
   private var free: Int {
-    if SetSize.problem(name, budget: budget, sink: sink, recent: recent, granularity: granularity) != nil { return 0 }
-    return budget - SetSize.kept(sink: sink, recent: recent, granularity: granularity)
+    let size = SetSize(budget: budget, sink: sink, recent: recent, granularity: granularity)
+    return size.problem(name) == nil ? size.free : 0
   }
   private var quota: Int { min(free, m ?? (history == nil ? free : free / 2)) }
   private var signals: [SparsifyVerify.Signal] {

@@ -15,11 +15,10 @@ struct SetMaker {
     self.pass = pass
     self.module = module
     self.verify = verify
-    let isFixed = pass.signals.isEmpty
-    size = SetSize(
-      // Without signals a set is what is always taken.
-      budget: isFixed && pass.granularity == 1 ? pass.sink + pass.recent : pass.budget, sink: pass.sink,
-      recent: pass.recent, granularity: pass.granularity)
+    var size = pass.size
+    // Without signals a set is what is always taken.
+    if pass.signals.isEmpty && size.granularity == 1 { size.budget = size.kept }
+    self.size = size
     let positions = verify.arguments.first { $0.isCache }?.type.shape[0] ?? .named("L")
     extent = size.declare("S", of: positions, in: module, fills: pass.cover == 1)
   }

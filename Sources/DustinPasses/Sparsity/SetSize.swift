@@ -1,28 +1,17 @@
 import DustinIR
 import DustinSupport
 
-/// How many positions a set holds, and which ones always.
-struct SetSize {
-  var budget: Int
-  var sink: Int
-  var recent: Int
-  var granularity: Int
-
-  /// The most positions that anything here may count.
-  static let limit = 1 << 20
-
-  /// Positions that are always in a set: with blocks those that hold them, and one that the last positions only touch.
-  static func kept(sink: Int, recent: Int, granularity: Int) -> Int {
-    granularity == 1 ? sink + recent : (sink + 15) / 16 * 16 + (recent + 15) / 16 * 16 + 16
-  }
-
-  /// The recent positions that fill a set which chooses none.
-  static func recent(filling budget: Int, _ sink: Int, _ granularity: Int) -> Int {
-    budget - kept(sink: sink, recent: 0, granularity: granularity)
+extension SetSize {
+  /// First and recent positions only, as many as the budget holds.
+  static func recent(filling budget: Int, _ sink: Int, _ granularity: Int) -> SetSize {
+    var size = SetSize(budget: budget, sink: sink, recent: 0, granularity: granularity)
+    size.recent = size.free
+    return size
   }
 
   /// Why a set cannot be like this; nil when it can.
-  static func problem(_ passName: String, budget: Int, sink: Int, recent: Int, granularity: Int) -> String? {
+  func problem(_ passName: String) -> String? {
+    let limit = Self.limit
     if granularity != 1 && granularity != 16 { return "\(passName) needs granularity=1 or 16, not \(granularity)" }
     if !(1...limit ~= budget) { return "\(passName) needs budget=1 … \(limit), not \(budget)" }
     if !(0...limit ~= sink) { return "\(passName) needs sink=0 … \(limit), not \(sink)" }
@@ -30,7 +19,6 @@ struct SetSize {
     if budget % granularity != 0 {
       return "\(passName): budget=\(budget) is not a multiple of the block size \(granularity)"
     }
-    let kept = kept(sink: sink, recent: recent, granularity: granularity)
     if kept > budget {
       let blocks = granularity == 1 ? "" : " in whole blocks of \(granularity)"
       return "\(passName): budget=\(budget) does not hold sink=\(sink) and recent=\(recent) positions\(blocks); "

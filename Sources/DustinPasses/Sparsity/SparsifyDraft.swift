@@ -27,7 +27,13 @@ public struct SparsifyDraft: Pass {
   public init() {}
 
   public func validate() -> String? {
-    SetSize.problem(name, budget: budget, sink: sink, recent: isStatic ? 1 : recent, granularity: granularity)
+    SetSize(budget: budget, sink: sink, recent: isStatic ? 1 : recent, granularity: granularity).problem(name)
+  }
+
+  private var size: SetSize {
+    isStatic
+      ? .recent(filling: budget, sink, granularity)
+      : SetSize(budget: budget, sink: sink, recent: recent, granularity: granularity)
   }
 
   public func run(on module: Module, context: PassContext) throws {
@@ -50,9 +56,6 @@ public struct SparsifyDraft: Pass {
       throw DiagnosticError("no-signal", "\(name): @look makes no signal; give static=true", at: look.location)
     }
     let positions = attention.layers[0].keys.type.shape[0]
-    let size = SetSize(
-      budget: budget, sink: sink, recent: isStatic ? SetSize.recent(filling: budget, sink, granularity) : recent,
-      granularity: granularity)
     let extent = size.declare("N", of: positions, in: module)
     let cache = look.arguments.first { $0.isCache }
     let near = try FunctionBuilder(look).emit(

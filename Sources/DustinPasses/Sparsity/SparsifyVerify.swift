@@ -67,9 +67,10 @@ public struct SparsifyVerify: Pass {
   public init() {}
 
   public func validate() -> String? {
-    SetSize.problem(name, budget: budget, sink: sink, recent: recent, granularity: granularity)
-      ?? signalProblem() ?? quotaProblem() ?? rangeProblem()
+    size.problem(name) ?? signalProblem() ?? quotaProblem() ?? rangeProblem()
   }
+
+  var size: SetSize { SetSize(budget: budget, sink: sink, recent: recent, granularity: granularity) }
 
   private func signalProblem() -> String? {
     if Set(signals).count != signals.count { return "sparsify-verify: a signal is named twice" }
@@ -106,8 +107,7 @@ public struct SparsifyVerify: Pass {
     if let quota = quotas.first(where: { !(0...budget ~= $0) }) {
       return "sparsify-verify needs quotas of 0 … \(budget), not \(quota)"
     }
-    let kept = SetSize.kept(sink: sink, recent: recent, granularity: granularity)
-    if kept + quotas.reduce(0, +) > budget {
+    if quotas.reduce(0, +) > size.free {
       return "sparsify-verify: budget=\(budget) does not hold the quotas, sink=\(sink) and recent=\(recent) positions"
     }
     return nil
