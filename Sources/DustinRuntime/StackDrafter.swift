@@ -20,8 +20,7 @@ func power(_ a: Double, _ b: Double) -> Double { pow(a, b) }
 /// exact pass tests a block's token x by p(x) / p̃(x), which is right only if x was drawn from that p̃ given d. The usual
 /// rule for d ~ q makes x follow p̃ on average over d alone, and would bias the output; so the rounds take d for certain:
 /// accept it with p̃(d), else draw from p̃ without d, which follows p̃ whatever d is (and accepts most when d is the
-/// draft's greatest, not drawn). Each block has random numbers of its
-/// own, so that none decides twice.
+/// draft's greatest, not drawn). Each block has random numbers of its own, so that none decides twice.
 public final class StackDrafter: Drafter {
   public struct Options: Sendable {
     /// The target's approximate function.
@@ -102,7 +101,19 @@ public final class StackDrafter: Drafter {
     var tokens: [Int32] { wish.tokens + proposal.tokens }
   }
 
-  public private(set) var metrics = Metrics()
+  /// Up to the last dense pass.
+  public var metrics: Metrics {
+    var metrics = counts
+    for (size, costs) in costs.costs.enumerated() where metrics.budgets.indices.contains(size) {
+      guard let costs, metrics.budgets[size].tested > 0 else { continue }
+      let best = planner.best(size: size, costs)
+      metrics.budgets[size].bestRounds = best.rounds
+      metrics.budgets[size].ratio = planner.rate(best, costs) * costs.dense
+    }
+    return metrics
+  }
+  /// The metrics without what follows from them and from costs.
+  private var counts = Metrics()
   /// Most tokens of a block: the γ of the loop around it.
   public var blockLimit: Int { max(1, options.rounds ?? options.mostRounds) * (options.gamma + 1) }
 
@@ -143,8 +154,8 @@ public final class StackDrafter: Drafter {
 
   public func begin(_ sequences: [DraftSequence], _ context: DraftContext) throws {
     self.context = context
-    metrics = Metrics()
-    metrics.budgets = budgets.map { Metrics.Budget(budget: $0) }
+    counts = Metrics()
+    counts.budgets = budgets.map { Metrics.Budget(budget: $0) }
     let rounds = try Rounds(
       target: target, drafter: inner, verify: options.verifyFunction, sampling: context.sampling,
       isMiddleLevel: true)
@@ -197,11 +208,11 @@ public final class StackDrafter: Drafter {
       isFirst = false
     }
     for block in blocks {
-      while metrics.blocks.count <= block.rounds { metrics.blocks.append(0) }
-      metrics.blocks[block.rounds] += 1
+      while counts.blocks.count <= block.rounds { counts.blocks.append(0) }
+      counts.blocks[block.rounds] += 1
       if rounds.size != nil, block.rounds > 0 {
-        metrics.budgets[block.choice.size].blocks += 1
-        metrics.budgets[block.choice.size].rounds += block.made
+        counts.budgets[block.choice.size].blocks += 1
+        counts.budgets[block.choice.size].rounds += block.made
       }
     }
     return blocks.map(\.proposal)
@@ -221,21 +232,15 @@ public final class StackDrafter: Drafter {
       planner.learn(accepted: outcome.accepted, of: outcome.proposed, choice)
       if choice.rounds > 0 {
         let looked = min(outcome.accepted + 1, outcome.proposed)
-        metrics.tested += looked
-        metrics.agreed += outcome.accepted
+        counts.tested += looked
+        counts.agreed += outcome.accepted
         if rounds?.size != nil {
-          metrics.budgets[choice.size].tested += looked
-          metrics.budgets[choice.size].agreed += outcome.accepted
+          counts.budgets[choice.size].tested += looked
+          counts.budgets[choice.size].agreed += outcome.accepted
         }
       }
     }
     costs.add(dense: seconds, rows: outcomes.isEmpty ? 0 : rows / outcomes.count)
-    for (size, costs) in costs.costs.enumerated() where metrics.budgets.indices.contains(size) {
-      guard let costs, metrics.budgets[size].tested > 0 else { continue }
-      let best = planner.best(size: size, costs)
-      metrics.budgets[size].bestRounds = best.rounds
-      metrics.budgets[size].ratio = planner.rate(best, costs) * costs.dense
-    }
   }
 
   public func end(_ index: Int) {
@@ -306,15 +311,15 @@ public final class StackDrafter: Drafter {
       blocks[place].made += 1
       slots[share.number]?.planner.learn(round: kept.count)
       planner.learn(round: kept.count, size: blocks[place].choice.size)
-      metrics.speculation.add(
+      counts.speculation.add(
         drafted: share.proposal.tokens.count, accepted: min(verdict.accepted, kept.count), emitted: kept.count)
     }
     let after = rounds.metrics
-    metrics.draftSeconds = after.draftSeconds
-    metrics.selectSeconds = after.selectSeconds
-    metrics.verifySeconds = after.verifySeconds
-    metrics.acceptSeconds = after.acceptSeconds
-    metrics.signalCoverage = after.coverageRounds > 0 ? after.coverage / Double(after.coverageRounds) : nil
+    counts.draftSeconds = after.draftSeconds
+    counts.selectSeconds = after.selectSeconds
+    counts.verifySeconds = after.verifySeconds
+    counts.acceptSeconds = after.acceptSeconds
+    counts.signalCoverage = after.coverageRounds > 0 ? after.coverage / Double(after.coverageRounds) : nil
     costs.add(
       round: monotonicSeconds() - start, draft: after.draftSeconds - before.draftSeconds, size: rounds.size ?? 0)
     return true
