@@ -49,14 +49,15 @@ final class EvaluationSession {
         "a text to evaluate has \(grouped(tokens.count)) tokens, more than the context of \(grouped(contextSize))")
     }
     if last == 0 { return PreparedContext(tokens: tokens, target: nil, draft: nil) }
-    let before = previous
-    previous = nil
     let shared = min(
-      zip(before?.tokens ?? [], tokens).prefix { $0 == $1 }.count, last - 1, (before?.tokens.count ?? 1) - 1)
+      zip(previous?.tokens ?? [], tokens).prefix { $0 == $1 }.count, last - 1, (previous?.tokens.count ?? 1) - 1)
+    // Else its memory is free before the new text takes as much.
+    let before = shared > last / 2 ? previous : nil
+    previous = nil
     func read(_ engine: Engine, _ model: LoadedModel, _ known: KVCache?) throws -> KVCache? {
       if tokens.count > model.contextSize { return nil }
       let cache: KVCache
-      if let known, shared > last / 2 {
+      if let known {
         cache = try known.fork(for: model.compiled, positions: max(known.length, tokens.count))
         cache.truncate(to: shared)
       } else {
