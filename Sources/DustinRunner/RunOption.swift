@@ -32,44 +32,39 @@ extension RunOption {
     ["--prompts"], "file",
     "A file of prompts, one JSON object a line: 'prompt' or 'prompt_ids', 'id', 'max_new_tokens'.",
     \.prompts)
-  package static let promptLimit = number(
-    ["--prompt-limit"], "n", "Reads only the first tokens of the prompt.", "a whole number", \.promptLimit
-  ) { Int($0) }
-  package static let count = number(
-    ["-n", "--predict", "--n-predict"], "n", "Most new tokens; 0 only reads the prompt.", "a whole number", \.count
-  ) { Int($0) }
-  package static let contextSize = number(
-    ["-c", "--ctx-size"], "n",
-    "Most tokens of prompt and answer together; default: what fits, up to the model's limit.", "a whole number",
-    \.contextSize
-  ) { Int($0) }
-  package static let threads = number(
-    ["-t", "--threads"], "n", "Threads; default: one for each core that the process may use.", "a whole number",
-    \.threads
-  ) { Int($0) }
-  package static let draftMax = number(
-    ["--draft-max"], "n", "Tokens that the draft proposes a round; 0 decodes without it.", "a whole number", \.draftMax
-  ) { Int($0) }
-  package static let batchSize = number(
-    ["--batch-size"], "n", "Prompts of --prompts that run at the same time.", "a whole number", \.batchSize
-  ) { Int($0) }
+  package static let promptLimit = whole(
+    ["--prompt-limit"], "n", "Reads only the first tokens of the prompt."
+  ) { $0.promptLimit = $1 }
+  package static let count = whole(
+    ["-n", "--predict", "--n-predict"], "n", "Most new tokens; 0 only reads the prompt."
+  ) { $0.count = $1 }
+  package static let contextSize = whole(
+    ["-c", "--ctx-size"], "n", "Most tokens of prompt and answer together; default: what fits, up to the model's limit."
+  ) { $0.contextSize = $1 }
+  package static let threads = whole(
+    ["-t", "--threads"], "n", "Threads; default: one for each core that the process may use."
+  ) { $0.threads = $1 }
+  package static let draftMax = whole(
+    ["--draft-max"], "n", "Tokens that the draft proposes a round; 0 decodes without it."
+  ) { $0.draftMax = $1 }
+  package static let batchSize = whole(
+    ["--batch-size"], "n", "Prompts of --prompts that run at the same time."
+  ) { $0.batchSize = $1 }
   package static let temperature = number(
-    ["--temp"], "x", "Temperature; 0 takes the most probable token.", "a number", \.sampling.temperature
-  ) { Float($0) }
-  package static let topK = number(
-    ["--top-k"], "k", "Samples from the k most probable tokens only; 0: from all.", "a whole number", \.sampling.topK
-  ) { Int($0) }
+    ["--temp"], "x", "Temperature; 0 takes the most probable token.", "a number", Float.self
+  ) { $0.sampling.temperature = $1 }
+  package static let topK = whole(
+    ["--top-k"], "k", "Samples from the k most probable tokens only; 0: from all."
+  ) { $0.sampling.topK = $1 }
   package static let topP = number(
-    ["--top-p"], "x", "Samples from the most probable tokens that reach this sum; 1: from all.", "a number",
-    \.sampling.topP
-  ) { Float($0) }
+    ["--top-p"], "x", "Samples from the most probable tokens that reach this sum; 1: from all.", "a number", Float.self
+  ) { $0.sampling.topP = $1 }
   package static let minP = number(
-    ["--min-p"], "x", "Samples from tokens with this share of the best one's probability.", "a number",
-    \.sampling.minP
-  ) { Float($0) }
+    ["--min-p"], "x", "Samples from tokens with this share of the best one's probability.", "a number", Float.self
+  ) { $0.sampling.minP = $1 }
   package static let seed = number(
-    ["-s", "--seed"], "n", "Seed of the random numbers.", "a whole number from 0 up", \.sampling.seed
-  ) { UInt64($0) }
+    ["-s", "--seed"], "n", "Seed of the random numbers.", "a whole number from 0 up", UInt64.self
+  ) { $0.sampling.seed = $1 }
   package static let stop = RunOption(
     ["--stop"], "text", "Ends the text before this string; may be repeated."
   ) { settings, text in
@@ -114,24 +109,19 @@ extension RunOption {
     }
   }
 
-  private static func number<Value>(
-    _ names: [String], _ value: String, _ help: String, _ kind: String, _ field: Field<Value>,
-    _ read: @escaping @Sendable (String) -> Value?
+  private static func whole(
+    _ names: [String], _ value: String, _ help: String, _ set: @escaping @Sendable (inout RunSettings, Int) -> Void
   ) -> RunOption {
-    RunOption(names, value, help) { settings, text in
-      guard let number = read(text) else { return kind }
-      settings[keyPath: field] = number
-      return nil
-    }
+    number(names, value, help, "a whole number", Int.self, set)
   }
 
-  private static func number<Value>(
-    _ names: [String], _ value: String, _ help: String, _ kind: String, _ field: Field<Value?>,
-    _ read: @escaping @Sendable (String) -> Value?
+  private static func number<Number: LosslessStringConvertible & Sendable>(
+    _ names: [String], _ value: String, _ help: String, _ kind: String, _: Number.Type,
+    _ set: @escaping @Sendable (inout RunSettings, Number) -> Void
   ) -> RunOption {
     RunOption(names, value, help) { settings, text in
-      guard let number = read(text) else { return kind }
-      settings[keyPath: field] = number
+      guard let number = Number(text) else { return kind }
+      set(&settings, number)
       return nil
     }
   }
