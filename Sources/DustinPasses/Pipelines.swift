@@ -76,8 +76,12 @@ extension PassPipeline {
       throw DiagnosticError(
         "wrong-stage", "the preset '\(preset)' needs stage tensor, and the module is in stage \(module.stage.rawValue)")
     }
-    if module.stage < .kernel, stage >= .kernel { parts.append("fusion") }
-    if module.stage < .planned, stage >= .planned { parts.append("plan-memory") }
+    switch (module.stage, stage) {
+    case (.tensor, .planned): parts.append("kernels")
+    case (.tensor, .kernel): parts.append("fusion")
+    case (.kernel, .planned): parts.append("plan-memory")
+    default: break
+    }
     return parts.joined(separator: ",")
   }
 }

@@ -80,7 +80,7 @@ struct ExplainCommand: ParsableCommand {
     let module = try ModelDirectory(path: model.path).importModule(
       context: options.contextSize, maxRows: options.maxRows, mayBeLonger: options.mayBeLonger)
     let record = CompilationRecord(length: length)
-    let prepared = try options.pipeline(for: role)
+    let prepared = try options.pipeline(for: role, of: module)
     var manager = prepared.manager
     manager.instrumentations = [record]
     try manager.run(prepared.pipeline, on: module)

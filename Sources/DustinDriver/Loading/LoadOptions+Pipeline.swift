@@ -12,16 +12,18 @@ extension LoadOptions {
   }
 
   /// `target-fast`, `draft-f32`, …: the named pipeline for a role at these numerics, or its parts around the preset.
-  func pipeline(for role: ModelRole) throws -> PreparedPipeline {
+  ///
+  /// - Parameter module: as the front end writes it.
+  func pipeline(for role: ModelRole, of module: Module) throws -> PreparedPipeline {
     var manager = PassManager()
     manager.verifyEach = verifyEach
     let own = role == .target ? passTexts.target : passTexts.draft
     let sizes = isExact && role == .target ? ",add-budgets" : ""
     let text =
-      (preset ?? own).map {
-        "\(role.rawValue),numerics{mode=\(numerics.rawValue)},\($0)\(sizes),choose-kv-layout,kernels"
-      }
-      ?? "\(role.rawValue)-\(numerics.rawValue)"
+      try (preset ?? own).map {
+        try PassPipeline.missing(
+          in: module, to: .planned, role: role.rawValue, numerics: numerics.rawValue, preset: $0 + sizes)
+      } ?? "\(role.rawValue)-\(numerics.rawValue)"
     return PreparedPipeline(
       text: text, pipeline: try PassPipeline.parse(text, registry: passes, source: "<pipeline>"), manager: manager)
   }

@@ -61,7 +61,7 @@ final class PlannedModel: @unchecked Sendable {
       context: options.contextSize, maxRows: options.maxRows, mayBeLonger: options.mayBeLonger)
     contextSize = options.contextSize ?? directory.config.contextLength
     let start = monotonicSeconds()
-    let prepared = try options.pipeline(for: role)
+    let prepared = try options.pipeline(for: role, of: module)
     passes = prepared.text
     try prepared.run(on: module)
     passSeconds = monotonicSeconds() - start
