@@ -1,3 +1,4 @@
+import CDustin
 import DustinRunner
 import DustinSupport
 import Foundation
@@ -344,6 +345,14 @@ final class CompileTests: XCTestCase {
     let dynamic = "\(folder.path)/dynamic"
     try writeFileAtomically(dynamic, bytes: readFile("/proc/self/exe", limit: 1 << 30) + Array(runnerMark.utf8))
     XCTAssertTrue(refused(dynamic).contains("is linked dynamically"))
+  }
+
+  /// The program's mark, the bundle's, and the versions that both stand for.
+  func testTheRunnersMarkIsThatOfTheVersions() throws {
+    XCTAssertEqual(
+      runnerMark, "DUSTIN RUNNER \(dustinVersion), format \(ContentTable.version), runtime \(DUSTIN_ABI_VERSION).")
+    let bundle = String(decoding: try readFile("\(root)/Sources/CBundle/bundle.c"), as: UTF8.self)
+    XCTAssertTrue(bundle.contains("{ return \"\(runnerMark)\"; }"), bundle)
   }
 
   func testWrongArguments() throws {
