@@ -55,6 +55,11 @@ let package = Package(
       dependencies: [
         "DustinPasses", "DustinModels", "DustinText", "DustinInterpreter", "DustinCodegen", "DustinRuntime",
         "DustinRunner", "DustinTesting", .product(name: "ArgumentParser", package: "swift-argument-parser"),
+      ],
+      // What stands in every bundle; the header is the one that the runtime is compiled with.
+      resources: [
+        .embedInCode("Compile/BundleFiles/dustin.h"), .embedInCode("Compile/BundleFiles/main.c"),
+        .embedInCode("Compile/BundleFiles/Makefile"),
       ]),
     .target(name: "DustinBundle", dependencies: ["DustinRunner", "CBundle", "CRunner"]),
     .executableTarget(name: "dustin-runner", dependencies: ["DustinRunner", "CRunner"]),

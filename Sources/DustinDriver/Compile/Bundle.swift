@@ -77,8 +77,11 @@ struct Bundle {
     try sections.finish(&payload)
     let object = try runtime.adding(payload.bytes)
     try writeFileAtomically("\(folder)/model.o", bytes: object)
-    let texts = [("dustin.h", BundleTexts.header), ("main.c", BundleTexts.main), ("Makefile", BundleTexts.makefile)]
-    for (name, text) in texts { try writeFileAtomically("\(folder)/\(name)", bytes: Array(text.utf8)) }
-    return (sections.table, bytes + object.count)
+    let texts = [
+      ("dustin.h", PackageResources.dustin_h), ("main.c", PackageResources.main_c),
+      ("Makefile", PackageResources.Makefile),
+    ]
+    for (name, bytes) in texts { try writeFileAtomically("\(folder)/\(name)", bytes: bytes) }
+    return CompiledPair.Written(table: sections.table, bytes: object.count, weightsBytes: weightsBytes)
   }
 }

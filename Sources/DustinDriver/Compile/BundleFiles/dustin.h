@@ -1,0 +1,1 @@
+../../../CBundle/include/dustin.h
