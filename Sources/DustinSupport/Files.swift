@@ -43,7 +43,8 @@ public func readFile(descriptor: Int32, name path: String, limit: Int = 1 << 32)
 /// The bytes go into a temporary file in the same directory, to the disk, and then take the name; after an error the
 /// temporary file is gone. A symbolic link is followed; a device or a pipe is written as it stands.
 ///
-/// - Parameter permissions: Of a new file, less the process's umask; an existing file keeps its own.
+/// - Parameter permissions: Of a new file, less the process's umask; an existing file keeps its own, and can be executed
+///   afterwards by those who may read it if this says so.
 /// - Throws: `DiagnosticError` with id `file` that names the file and the reason.
 public func writeFileAtomically(_ path: String, bytes: [UInt8], permissions: UInt32 = 0o666) throws {
   try writeFileAtomically(path, permissions: permissions) { file in
@@ -55,11 +56,12 @@ public func writeFileAtomically(_ path: String, bytes: [UInt8], permissions: UIn
 ///
 /// - Parameters:
 ///   - permissions: Of a new file, less the process's umask; an existing file keeps its own, and can be executed
-///     afterwards if this says so.
+///     afterwards by those who may read it if this says so.
 ///   - write: writes it all; what it throws is thrown, and the file stays as it was.
-public func writeFileAtomically(
-  _ path: String, permissions: UInt32 = 0o666, _ write: (inout FileWriter) throws -> Void
-) throws {
+/// - Returns: What `write` returns.
+public func writeFileAtomically<Result>(
+  _ path: String, permissions: UInt32 = 0o666, _ write: (inout FileWriter) throws -> Result
+) throws -> Result {
   try checkPath(path)
   var target = path
   var mode: mode_t?
@@ -67,7 +69,8 @@ public func writeFileAtomically(
   if stat(path, &status) == 0 {
     guard status.st_mode & S_IFMT != S_IFDIR else { throw fileError("cannot write", path, EISDIR) }
     guard status.st_mode & S_IFMT == S_IFREG else { return try writeThrough(path, write) }
-    mode = status.st_mode & 0o7777 | mode_t(permissions & 0o100)
+    mode = status.st_mode & 0o7777
+    if permissions & 0o100 != 0 { mode = status.st_mode & 0o7777 | 0o100 | (status.st_mode & 0o444) >> 2 }
     if let resolved = realpath(path, nil) {
       target = String(cString: resolved)
       free(resolved)
@@ -77,10 +80,11 @@ public func writeFileAtomically(
   do {
     defer { close(descriptor) }
     var file = FileWriter(descriptor, path)
-    try write(&file)
+    let result = try write(&file)
     if let mode, fchmod(descriptor, mode) != 0 { throw fileError("cannot write", path) }
     try file.synchronize()
     guard rename(temporary, target) == 0 else { throw fileError("cannot write", path) }
+    return result
   } catch {
     unlink(temporary)
     throw error
@@ -129,12 +133,12 @@ private func openTemporary(
   throw fileError("cannot write", path)
 }
 
-private func writeThrough(_ path: String, _ write: (inout FileWriter) throws -> Void) throws {
+private func writeThrough<Result>(_ path: String, _ write: (inout FileWriter) throws -> Result) throws -> Result {
   let descriptor = retry { open(path, O_WRONLY | O_CLOEXEC) }
   guard descriptor >= 0 else { throw fileError("cannot write", path) }
   defer { close(descriptor) }
   var file = FileWriter(descriptor, path)
-  try write(&file)
+  return try write(&file)
 }
 
 private func writeAll(_ descriptor: Int32, _ bytes: UnsafeRawBufferPointer, _ path: String) throws {

@@ -62,6 +62,15 @@ final class FilesTests: XCTestCase {
     XCTAssertTrue(FileManager.default.isExecutableFile(atPath: path))
     try writeFileAtomically(path, bytes: [2])
     XCTAssertTrue(FileManager.default.isExecutableFile(atPath: path))
+    // What could not be executed can be afterwards, by those who may read it.
+    for (before, after) in [(0o640, 0o750), (0o600, 0o700), (0o644, 0o755), (0o200, 0o300)] {
+      let old = folder + "/old"
+      try writeFileAtomically(old, bytes: [1])
+      try FileManager.default.setAttributes([.posixPermissions: before], ofItemAtPath: old)
+      try writeFileAtomically(old, bytes: [2], permissions: 0o777)
+      XCTAssertEqual(try FileManager.default.attributesOfItem(atPath: old)[.posixPermissions] as? Int, after)
+      try FileManager.default.removeItem(atPath: old)
+    }
     let link = folder + "/link"
     try FileManager.default.createSymbolicLink(atPath: link, withDestinationPath: path)
     try writeFileAtomically(link, bytes: [3])
