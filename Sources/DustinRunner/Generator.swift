@@ -38,6 +38,12 @@ package final class Generator {
     draft = try pair.draft.map { try Engine(model: $0.compiled, team: team) }
   }
 
+  /// Verification reads everything with or without `isExact`.
+  package var isDense: Bool {
+    let program = pair.target.compiled.program
+    return program.function(dense) == nil && program.function(options.verifyFunction)?.isExact == true
+  }
+
   /// Throws, before anything is computed, when a prompt does not fit into the context or holds an unknown token.
   package func check(_ prompts: [Prompt]) throws {
     let limit = pair.target.contextSize

@@ -41,6 +41,9 @@ package final class RunSession {
       ].compactMap { $0 }.joined(separator: ", ")
       if !idle.isEmpty { Console.current.writeError("note: without --temp the text is greedy: no effect of \(idle)\n") }
     }
+    if settings.exact, generator.isDense {
+      Console.current.writeError("note: verification is dense already: --exact changes nothing\n")
+    }
     if let file = settings.file, let byte = prompts.first?.brokenByte {
       Console.current.writeError("note: '\(file)' is not UTF-8 (byte \(byte))\n")
     }

@@ -95,6 +95,11 @@ final class NewcomerTests: XCTestCase {
     let run = ["run", "-m", target, "-n", "2"]
     let idle = dustin(run + ["-p", garden, "--top-k", "4", "--min-p", "0.1"]).errors
     XCTAssertTrue(idle.contains("note: without --temp the text is greedy: no effect of --top-k, --min-p\n"), idle)
+    let exact = dustin(run + ["-p", garden, "--exact"]).errors
+    XCTAssertTrue(exact.contains("note: verification is dense already: --exact changes nothing\n"), exact)
+    XCTAssertFalse(dustin(run + ["-p", garden, "--exact", "-q"]).errors.contains("note"))
+    let sparse = ["-md", draft, "--preset", "dustin{budget=64}", "-p", garden, "--exact"]
+    XCTAssertFalse(dustin(run + sparse).errors.contains("--exact changes nothing"))
     let folder = try TemporaryFolder()
     try writeFileAtomically(folder.path + "/latin", bytes: [0x63, 0x61, 0x66, 0xE9, 0x20, 0x61])
     let latin = dustin(run + ["-f", folder.path + "/latin"]).errors
