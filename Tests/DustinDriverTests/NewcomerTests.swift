@@ -125,6 +125,17 @@ final class NewcomerTests: XCTestCase {
     expect(["run", "-m", target], status: 64, "There is nothing to continue")
     expect(["run", "-p", "x"], status: 64, "--model")
     expect(["rum"], status: 64, "rum")
+    let bench = ["bench", "-m", target, "-md", draft]
+    expect(bench + ["--tokens", "-1"], status: 64, "--tokens must be from 1 to 4096, not -1")
+    expect(bench + ["--draft-max", "-1"], status: 64, "--draft-max must be from 1 to 64, not -1")
+    expect(bench + ["--layer-rows", "-1"], status: 64, "--layer-rows must be from 1 to 64, not -1")
+    expect(bench + ["--lengths", "4k,32"], status: 64, "--lengths takes numbers from 64 to 16000000")
+    expect(bench + ["--lengths", "16000k"], status: 64, "separated by commas, not '16000k'")
+    expect(bench + ["--lengths", "9007199254740993k"], status: 64, "not '9007199254740993k'")
+    expect(bench + ["--batches", "513"], status: 64, "--batches takes numbers from 1 to 512")
+    expect(bench + ["--contexts", ",,"], status: 64, "--contexts is empty")
+    expect(["eval", "-m", target, "--lengths", "0"], status: 64, "--lengths takes numbers from 1 to 16777216")
+    expect(["eval", "-m", target, "--budget", "x"], status: 64, "--budget takes numbers from 1 to 16777216")
     expect(["opt", "-p", "canonicalise"], status: 1, "did you mean 'canonicalize'?")
     expect(["passes", "cse2"], status: 1, "did you mean 'cse'?")
   }
