@@ -155,7 +155,7 @@ package struct RunReport {
           + "\(fixed(100 * stack.agreement, 1)) % of the tokens that it looked at")
       lines += stack.budgets.map { "exact, \($0.text)" }
     } else if run.denseRounds > 0 {
-      lines.append("\(run.denseRounds) rounds were verified densely")
+      lines.append("verified densely: \(counted(run.denseRounds, "round"))")
     }
     return lines
   }
@@ -164,8 +164,9 @@ package struct RunReport {
 extension StackDrafter.Metrics.Budget {
   package var text: String {
     guard let agreement else { return "budget \(budget): not tried" }
-    let worth = ratio.map { ", worth \(fixed($0, 2)) x plain decoding with \(bestRounds) rounds a dense pass" } ?? ""
-    return "budget \(budget): \(blocks) blocks, agreement \(fixed(100 * agreement, 1)) %\(worth)"
+    let worth =
+      ratio.map { ", worth \(fixed($0, 2)) x plain decoding with \(counted(bestRounds, "round")) a dense pass" } ?? ""
+    return "budget \(budget): \(counted(blocks, "block")), agreement \(fixed(100 * agreement, 1)) %\(worth)"
   }
 
   package var json: JSON {

@@ -73,7 +73,8 @@ extension ApplicationFile {
     }
     var lines = kinds.map { region, count in
       let how = region.layout == .packed ? "packed blocks of 16 positions" : "rows, one behind the other by position"
-      return "keys and values of \(count / 2) layers, \(region.heads) heads of \(region.dim) \(region.element) each: "
+      return
+        "keys and values of \(counted(count / 2, "layer")), \(counted(region.heads, "head")) of \(region.dim) \(region.element) each: "
         + "\(how), \(grouped(region.bytesPerPosition * count)) bytes a position"
     }
     for value in program.sequenceValues {

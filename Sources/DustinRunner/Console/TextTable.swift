@@ -37,7 +37,7 @@ package func fixed(_ value: Double, _ decimals: Int) -> String {
 
 /// A number with groups of three digits: `32,768`.
 package func grouped(_ value: Int) -> String {
-  let digits = Array(String(abs(value)))
+  let digits = Array(String(value.magnitude))
   var text = ""
   for (index, digit) in digits.enumerated() {
     if index > 0, (digits.count - index) % 3 == 0 { text += "," }
@@ -45,3 +45,6 @@ package func grouped(_ value: Int) -> String {
   }
   return (value < 0 ? "-" : "") + text
 }
+
+/// `1 block`, `2 blocks`.
+package func counted(_ count: Int, _ one: String) -> String { "\(grouped(count)) \(one)\(count == 1 ? "" : "s")" }
