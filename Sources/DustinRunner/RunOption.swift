@@ -150,7 +150,7 @@ package struct RunRequest: Sendable {
     ([cpu], "level", "The code to run; default: the best that the CPU can.", nil),
     ([weights], "file", "Where weights lie that are not in the executable.", nil),
     (["--info"], nil, "Says what the executable was made from, with --json as an object.", .info),
-    (["--check"], nil, "Reads all of the file and tells whether it is undamaged.", .check),
+    (["--check"], nil, "Reads all of the file, the program itself too, and tells whether it is undamaged.", .check),
     (["--version"], nil, "Prints the version and the CPU level.", .version),
     (["-h", "--help"], nil, "Prints this.", .help),
   ]

@@ -165,6 +165,10 @@ final class CompileTests: XCTestCase {
     changed[weights.offset + weights.count / 2] ^= 0x10
     try expect(changed, "its section 'target/weights' was changed", ["--check"])
     XCTAssertEqual(run("\(folder.path)/app", ["--check"]).status, 0)
+    // Neither does a program read itself.
+    changed = bytes
+    changed[try readFile(runner).count - 1] ^= 0x10
+    try expect(changed, "its section 'runner' was changed", ["--check"])
   }
 
   /// What the tool never writes: a section that should be here is said to lie elsewhere, far from anything.
@@ -234,6 +238,35 @@ final class CompileTests: XCTestCase {
     let reason = try XCTUnwrap(warning.components(separatedBy: "no text: ").last)
     XCTAssertEqual(text.errors, "error: \(reason)\n")
     XCTAssertTrue(dustin(["run", "-m", model, "-p", "hello"]).errors.contains("error: \(reason)\n"))
+  }
+
+  func testAModelWithoutATokenizer() throws {
+    let app = "\(folder.path)/app"
+    let compiled = dustin(["compile", "-m", Self.small, "--runner", runner, "-o", app])
+    let note = "note: '\(Self.small)' has no tokenizer.json: what is written takes token ids only, by --prompt-ids"
+    XCTAssertTrue(compiled.errors.contains(note), compiled.errors)
+    XCTAssertFalse(dustin(["compile", "-m", Self.small, "--runner", runner, "-o", app, "-q"]).errors.contains("note"))
+    XCTAssertTrue(run(app, ["-p", "hello"]).errors.contains("it takes token ids only"))
+  }
+
+  func testTheSizesOfBothFiles() throws {
+    let app = "\(folder.path)/app"
+    let arguments = ["compile", "-m", Self.small, "--runner", runner, "-o", app]
+    func sizes(_ more: [String]) throws -> (app: Int, weights: Int) {
+      let object = try json(dustin(arguments + ["--json"] + more).output)
+      return (try XCTUnwrap(object["bytes"]?.intValue), try XCTUnwrap(object["weights_file_bytes"]?.intValue))
+    }
+    let whole = try sizes([])
+    XCTAssertEqual(whole.app, try readFile(app).count)
+    XCTAssertEqual(whole.weights, 0)
+    let two = try sizes(["--weights", "external"])
+    XCTAssertEqual(two.app, try readFile(app).count)
+    XCTAssertEqual(two.weights, try readFile(app + ".weights").count)
+    XCTAssertGreaterThan(two.weights, 0)
+    let text = dustin(arguments + ["--weights", "external"]).errors
+    func megabytes(_ count: Int) -> String { "\(fixed(Double(count) / 1e6, 1)) MB" }
+    XCTAssertTrue(
+      text.contains("'\(app)': \(megabytes(two.app)) and '\(app).weights': \(megabytes(two.weights)), of it"), text)
   }
 
   func testFilesThatAreNoApplications() throws {
@@ -495,7 +528,12 @@ final class BundleTests: XCTestCase {
     XCTAssertNoThrow(try Bundle.checkPlace(folder.path))
     XCTAssertTrue(fileExists(folder.path))
     let file = try folder.write("file", "")
-    for path in [folder.path, file] { XCTAssertThrowsError(try Bundle.checkPlace(path)) }
+    for (path, what) in [(folder.path, "a directory with files in it"), (file, "a file")] {
+      XCTAssertThrowsError(try Bundle.checkPlace(path)) {
+        XCTAssertTrue("\($0)".contains("'\(path)': \(what) has this name already"), "\($0)")
+        XCTAssertTrue("\($0)".contains("remove '\(path)', or give the name of a new or empty directory"), "\($0)")
+      }
+    }
     XCTAssertTrue(fileExists(file))
   }
 
@@ -508,7 +546,7 @@ final class BundleTests: XCTestCase {
     let arguments = ["compile"] + pair + ["--emit", "bundle", "--runner", runtime, "-o", bundle, "-q"]
     let compiled = dustin(arguments)
     XCTAssertEqual(compiled.status, 0, compiled.errors)
-    XCTAssertTrue(dustin(arguments).errors.contains("it exists, and a bundle is a new directory"))
+    XCTAssertTrue(dustin(arguments).errors.contains("a directory with files in it has this name already"))
     let process = Process()
     process.executableURL = URL(fileURLWithPath: "/bin/sh")
     process.arguments = ["-c", "make -s && ./app The garden"]

@@ -147,14 +147,19 @@ struct CompileCommand: ParsableCommand {
     let compiled = monotonicSeconds()
     let written = try pair.write(to: output, weights: weightsPath, runner: runner.bytes)
     try report(
-      written.table, bytes: written.bytes, runner: runner.bytes.count, compile: compiled - start,
+      written, weightsName: weightsPath ?? "", runner: runner.bytes.count, compile: compiled - start,
       total: monotonicSeconds() - start, levels)
   }
 
   /// As a run says it of the same model.
   private func warn(of pair: CompiledPair) {
-    guard !quiet, let problem = pair.info.tokenizerProblem else { return }
-    Console.current.writeError("warning: there will be no text: \(problem)\n")
+    if quiet || pair.info.hasTokenizer { return }
+    if let problem = pair.info.tokenizerProblem {
+      return Console.current.writeError("warning: there will be no text: \(problem)\n")
+    }
+    let only = emit == .bundle ? "dustin_generate_tokens" : "--prompt-ids and prompts of 'prompt_ids'"
+    Console.current.writeError(
+      "note: '\(models.model)' has no tokenizer.json: what is written takes token ids only, by \(only)\n")
   }
 
   private func writeBundle(_ options: LoadOptions, _ levels: [CPULevel], _ preset: PresetSummary?) throws {
@@ -168,7 +173,7 @@ struct CompileCommand: ParsableCommand {
     let compiled = monotonicSeconds()
     let written = try Bundle(pair, RuntimeObject(runtime.bytes, path: runtime.path)).write(to: output)
     try report(
-      written.table, bytes: written.bytes, runner: runtime.bytes.count, compile: compiled - start,
+      written, weightsName: Bundle.weightsName, runner: runtime.bytes.count, compile: compiled - start,
       total: monotonicSeconds() - start, levels)
   }
 
@@ -187,13 +192,17 @@ struct CompileCommand: ParsableCommand {
   }
 
   private func report(
-    _ table: ContentTable, bytes: Int, runner: Int, compile: Double, total: Double, _ levels: [CPULevel]
+    _ written: CompiledPair.Written, weightsName: String, runner: Int, compile: Double, total: Double,
+    _ levels: [CPULevel]
   ) throws {
-    func sum(_ kind: String) -> Int { table.sections.reduce(0) { $0 + ($1.name.hasSuffix(kind) ? $1.count : 0) } }
+    func sum(_ kind: String) -> Int {
+      written.table.sections.reduce(0) { $0 + ($1.name.hasSuffix(kind) ? $1.count : 0) }
+    }
     let (weightBytes, code, programs) = (sum("weights"), sum("/code"), sum("/program"))
     if json {
       let object = JSON.object([
-        (key: "file", value: .string(output)), (key: "bytes", value: .int(bytes)), (key: "runner", value: .int(runner)),
+        (key: "file", value: .string(output)), (key: "bytes", value: .int(written.bytes)),
+        (key: "weights_file_bytes", value: .int(written.weightsBytes)), (key: "runner", value: .int(runner)),
         (key: "weights", value: .int(weightBytes)), (key: "code", value: .int(code)),
         (key: "programs", value: .int(programs)), (key: "tokenizer", value: .int(sum("tokenizer"))),
         (key: "cpu", value: .array(levels.map { .string($0.rawValue) })),
@@ -203,9 +212,10 @@ struct CompileCommand: ParsableCommand {
     }
     guard !quiet else { return }
     func megabytes(_ count: Int) -> String { fixed(Double(count) / 1e6, 1) + " MB" }
+    let beside = written.weightsBytes > 0 ? " and '\(weightsName)': \(megabytes(written.weightsBytes))" : ""
     Console.current.writeError(
-      "'\(output)': \(megabytes(bytes)), of it weights \(megabytes(weightBytes)), runner \(megabytes(runner)), "
-        + "code \(megabytes(code)); for \(levels.map(\.rawValue).joined(separator: ", "))\n"
+      "'\(output)': \(megabytes(written.bytes))\(beside), of it weights \(megabytes(weightBytes)), "
+        + "runner \(megabytes(runner)), code \(megabytes(code)); for \(levels.map(\.rawValue).joined(separator: ", "))\n"
         + "compiled in \(fixed(compile, 2)) s, written after \(fixed(total, 2)) s\n")
   }
 }

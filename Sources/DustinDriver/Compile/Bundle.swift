@@ -25,10 +25,17 @@ struct Bundle {
     guard fileExists(path) else { return }
     // The bundle takes the place of an empty directory.
     guard isEmptyDirectory(path) else {
+      let what = isDirectory(path) ? "a directory with files in it" : "a file"
       throw DiagnosticError(
-        "file", "cannot write '\(path)': it exists, and a bundle is a new directory",
-        notes: [.note("remove it first, or give another name to -o")])
+        "file",
+        "cannot write the bundle '\(path)': \(what) has this name already, and a bundle is a directory of its own",
+        notes: [.note("remove '\(path)', or give the name of a new or empty directory to -o")])
     }
+  }
+
+  private static func isDirectory(_ path: String) -> Bool {
+    var status = stat()
+    return stat(path, &status) == 0 && status.st_mode & S_IFMT == S_IFDIR
   }
 
   private static func isEmptyDirectory(_ path: String) -> Bool {
@@ -41,7 +48,7 @@ struct Bundle {
   }
 
   /// The directory appears when all of it is written; after an error it does not.
-  func write(to path: String) throws -> (table: ContentTable, bytes: Int) {
+  func write(to path: String) throws -> CompiledPair.Written {
     var place = path
     while place.count > 1, place.hasSuffix("/") { place.removeLast() }
     let temporary = "\(place).tmp-\(String(UInt32.random(in: 0 ... .max), radix: 36))"
@@ -62,13 +69,12 @@ struct Bundle {
 
   private static let names = [weightsName, "model.o", "dustin.h", "main.c", "Makefile"]
 
-  private func writeFiles(to folder: String) throws -> (table: ContentTable, bytes: Int) {
+  private func writeFiles(to folder: String) throws -> CompiledPair.Written {
     var weights = SectionWriter()
-    var bytes = 0
-    try writeFileAtomically("\(folder)/\(Self.weightsName)") { file in
+    let weightsBytes = try writeFileAtomically("\(folder)/\(Self.weightsName)") { file in
       try pair.writeWeights(&weights, to: &file)
       try weights.finish(&file)
-      bytes += file.count
+      return file.count
     }
     var sections = SectionWriter()
     var payload = MemorySink()

@@ -24,7 +24,6 @@ extension SectionSink {
 /// Writes sections behind each other, each at a page, and the table of contents at the end.
 struct SectionWriter {
   private(set) var table = ContentTable()
-  /// Bytes of sections, by name of their kind: what is behind the last slash.
   private static let chunk = 8 << 20
 
   mutating func add(
@@ -69,6 +68,16 @@ struct SectionWriter {
 }
 
 extension CompiledPair {
+  /// What was written.
+  struct Written {
+    /// Of the executable, or of what stands in the bundle's object.
+    let table: ContentTable
+    /// Of the executable or the bundle's object.
+    let bytes: Int
+    /// Of the weights' file; 0: there is none.
+    let weightsBytes: Int
+  }
+
   /// Everything but the weights.
   func writeHead(_ sections: inout SectionWriter, to file: inout some SectionSink) throws {
     try sections.add("info", Array(info.json.text.utf8), to: &file)
@@ -102,31 +111,26 @@ extension CompiledPair {
   /// Writes the executable, and the file of its weights if it does not hold them itself. After an error neither
   /// is there, or both are as they were, but for one: when the weights' new name, which comes last, fails.
   ///
-  /// - Returns: the executable's table of contents, and all bytes written.
-  func write(to path: String, weights: String?, runner: [UInt8]) throws -> (table: ContentTable, bytes: Int) {
-    func application(_ elsewhere: ContentTable?) throws -> (table: ContentTable, bytes: Int) {
+  func write(to path: String, weights: String?, runner: [UInt8]) throws -> Written {
+    func application(_ elsewhere: ContentTable?, weightsBytes: Int) throws -> Written {
       var sections = SectionWriter()
-      var bytes = 0
-      try writeFileAtomically(path, permissions: runner.isEmpty ? 0o666 : 0o777) { file in
-        try file.write(runner)
+      return try writeFileAtomically(path, permissions: runner.isEmpty ? 0o666 : 0o777) { file in
+        // Nobody reads it before it runs: it is for --check.
+        try runner.withUnsafeBytes { try sections.add("runner", $0, isChecked: false, to: &file) }
         try writeHead(&sections, to: &file)
         if let elsewhere { sections.refer(to: elsewhere) } else { try writeWeights(&sections, to: &file) }
         try sections.finish(&file)
-        bytes = file.count
+        return Written(table: sections.table, bytes: file.count, weightsBytes: weightsBytes)
       }
-      return (sections.table, bytes)
     }
-    guard let weights else { return try application(nil) }
-    var result = (table: ContentTable(), bytes: 0)
-    try writeFileAtomically(weights) { file in
+    guard let weights else { return try application(nil, weightsBytes: 0) }
+    return try writeFileAtomically(weights) { file in
       var sections = SectionWriter()
       try writeWeights(&sections, to: &file)
       try sections.finish(&file)
       // Nothing of it can fail any more but its new name; only then does the executable appear.
       try file.synchronize()
-      result = try application(sections.table)
-      result.bytes += file.count
+      return try application(sections.table, weightsBytes: file.count)
     }
-    return result
   }
 }

@@ -35,6 +35,7 @@ final class FileMapping: @unchecked Sendable {
 
 /// A compiled pair as it lies in a file or in memory, with the sections that its table of contents names.
 ///
+///     runner                     the program itself, in front of all; for `--check`
 ///     info                       what `--info` prints (ApplicationInfo)
 ///     tokenizer                  the tokenizer
 ///     ROLE/weights               packed weights, as the kernels of all levels read them
