@@ -6,6 +6,12 @@ import XCTest
 
 @testable import DustinDriver
 
+#if canImport(Glibc)
+  import Glibc
+#elseif canImport(Musl)
+  import Musl
+#endif
+
 /// Passes from outside: filters, and a tool with passes of its own.
 final class PluginTests: XCTestCase {
   private let module = """
@@ -58,6 +64,48 @@ final class PluginTests: XCTestCase {
     // A filter that does not read, and one that closes its input early, are like any other.
     let silent = dustin(["opt", "--pass-exec", "exec <&-; printf %s '\(module)'"], input: module)
     XCTAssertEqual(silent.output, module, silent.errors)
+  }
+
+  /// A filter that waits for ever, with its output open or closed, and hears no request to end.
+  func testAFilterThatIsNotDoneInItsTimeIsEnded() throws {
+    let range = SourceRange(SourceBuffer(name: "--pass-exec", text: "x"), 0, 1)
+    let folder = try TemporaryFolder()
+    let fifo = "\(folder.path)/fifo"
+    for first in ["", "exec >&-;"] {
+      XCTAssertEqual(mkfifo(fifo, 0o600), 0)
+      let ours = open(fifo, O_RDWR)
+      let outcome = try Filter.run(
+        "trap '' TERM; exec 3>\(fifo); \(first) sleep 3000 & wait", input: [], limit: 100, seconds: 0.2, at: range)
+      XCTAssertEqual(outcome.end, .tooSlow)
+      // It ends only when all that the filter started has.
+      let reader = open(fifo, O_RDONLY | O_NONBLOCK)
+      close(ours)
+      _ = fcntl(reader, F_SETFL, 0)
+      var byte: UInt8 = 0
+      XCTAssertEqual(read(reader, &byte, 1), 0)
+      close(reader)
+      unlink(fifo)
+    }
+    let slow = dustin(["opt", "--pass-exec", "sleep 3000", "--pass-timeout", "1"], input: module)
+    XCTAssertEqual(slow.status, 1)
+    XCTAssertTrue(
+      slow.errors.contains("--pass-exec:1:1: error: the filter was not done after 1 s and was ended"), slow.errors)
+    XCTAssertTrue(slow.errors.contains("--pass-timeout SECONDS gives it more"), slow.errors)
+    XCTAssertEqual(dustin(["opt", "--pass-exec", "cat", "--pass-timeout", "0"], input: module).output, module)
+    let wrong = dustin(["opt", "--pass-exec", "cat", "--pass-timeout", "-1"], input: module)
+    XCTAssertEqual(wrong.status, 64)
+    XCTAssertTrue(wrong.errors.contains("--pass-timeout must be from 0 to 1000000, not -1"), wrong.errors)
+  }
+
+  func testFunctionsThatAFilterLeavesOutAreTold() {
+    let two =
+      module
+      + module.split(separator: "\n", omittingEmptySubsequences: false).dropFirst(5)
+      .joined(separator: "\n").replacingOccurrences(of: "@verify", with: "@other")
+    XCTAssertEqual(dustin(["opt", "--pass-exec", "cat"], input: two).errors, "")
+    let one = dustin(["opt", "--pass-exec", "head -n 9"], input: two)
+    XCTAssertEqual(one.output, module, one.errors)
+    XCTAssertEqual(one.errors, "note: pass-exec left out @other\n")
   }
 
   /// The filter and what it started wait longer than any test, and hear neither Ctrl-C nor a request to end.

@@ -23,6 +23,20 @@ struct PluginOptions: ParsableArguments {
       discussion: "NAME=COMMAND makes it a pass and a preset that pipelines and --preset call by NAME.",
       valueName: "[name=]command"))
   var passExec: [String] = []
+  @Option(
+    parsing: .unconditional,
+    help: ArgumentHelp("That a filter may take before it is ended; 0: all that it takes.", valueName: "seconds"))
+  var passTimeout = Self.usualTimeout
+
+  private static let usualTimeout = 60
+
+  func validate() throws {
+    if !(0...1_000_000).contains(passTimeout) {
+      throw ValidationError("--pass-timeout must be from 0 to 1000000, not \(passTimeout).")
+    }
+  }
+
+  private var seconds: Double? { passTimeout == 0 ? nil : Double(passTimeout) }
 
   /// What dumps call a filter without a name.
   static let unnamedPass = "pass-exec"
@@ -52,19 +66,24 @@ struct PluginOptions: ParsableArguments {
     for path in load { try PluginLibrary(path: path).load(into: &registry) }
     for command in passExec.map(Command.init) {
       guard let name = command.name else { continue }
-      try registry.add([{ CommandPass(name: name, command: command.range) }], from: "--pass-exec")
+      let seconds = seconds
+      try registry.add(
+        [{ CommandPass(name: name, command: command.range, seconds: seconds) }], from: "--pass-exec")
     }
   }
 
   /// The options as words of a command line that repeats a pipeline: all its filters go by the names that it uses.
   var words: [String] {
     let filters = passExec.map { Command($0).name == nil ? "\(Self.unnamedPass)=\($0)" : $0 }
-    return load.flatMap { ["--load", $0] } + filters.flatMap { ["--pass-exec", $0] }
+    let time = passTimeout == Self.usualTimeout || passExec.isEmpty ? [] : ["--pass-timeout", "\(passTimeout)"]
+    return load.flatMap { ["--load", $0] } + filters.flatMap { ["--pass-exec", $0] } + time
   }
 
   /// The commands that have no name: passes behind the others.
   var unnamed: [CommandPass] {
-    passExec.map(Command.init).filter { $0.name == nil }.map { CommandPass(name: Self.unnamedPass, command: $0.range) }
+    passExec.map(Command.init).filter { $0.name == nil }.map {
+      CommandPass(name: Self.unnamedPass, command: $0.range, seconds: seconds)
+    }
   }
 }
 

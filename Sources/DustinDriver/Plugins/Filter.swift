@@ -18,16 +18,21 @@ enum Filter {
     case signal(Int32)
     /// It printed more than it may, and was ended.
     case tooLong
+    /// It was not done in its time, and was ended.
+    case tooSlow
   }
 
   private static let starting = Mutex(())
 
   /// Runs a command and waits for it. Standard error is the tool's own.
   ///
-  /// - Parameter range: where the command was given, for messages.
+  /// - Parameters:
+  ///   - limit: most bytes that it may print.
+  ///   - seconds: that it may take; nil: all that it takes.
+  ///   - range: where the command was given, for messages.
   /// - Throws: `DiagnosticError` when it cannot be started; `Interrupted` after Ctrl-C.
   static func run(
-    _ command: String, input: [UInt8], limit: Int, at range: SourceRange
+    _ command: String, input: [UInt8], limit: Int, seconds: Double?, at range: SourceRange
   ) throws -> (output: [UInt8], end: End) {
     // Input in a file that has no name any more: nobody waits for a filter that reads late, or not at all.
     let source = try temporary(holding: input, range)
@@ -48,20 +53,24 @@ enum Filter {
       }
     }
     defer { close(reader) }
+    let deadline = seconds.map { monotonicSeconds() + $0 } ?? .infinity
     var output: [UInt8] = []
-    var isTooLong = false
+    var fault: End?
     do {
-      isTooLong = try !readAll(reader, into: &output, limit: limit, range)
+      fault = try readAll(reader, into: &output, limit: limit, until: deadline, range)
       // A filter may close its output long before its end.
-      if !isTooLong { while !hasEnded(child, within: 100) { try checkInterruption() } }
+      while fault == nil, !hasEnded(child, within: 100) {
+        try checkInterruption()
+        if monotonicSeconds() > deadline { fault = .tooSlow }
+      }
       try checkInterruption()
     } catch {
       end(child)
       throw error
     }
-    if isTooLong {
+    if let fault {
       end(child)
-      return (output, .tooLong)
+      return (output, fault)
     }
     let status = reap(child)
     let signal = status & 0x7f
@@ -117,16 +126,17 @@ enum Filter {
     return child
   }
 
-  /// False when there is more than the limit.
+  /// - Returns: Why it stopped before the end; nil at the end.
   private static func readAll(
-    _ descriptor: Int32, into output: inout [UInt8], limit: Int, _ range: SourceRange
-  ) throws -> Bool {
+    _ descriptor: Int32, into output: inout [UInt8], limit: Int, until deadline: Double, _ range: SourceRange
+  ) throws -> End? {
     var chunk = [UInt8](repeating: 0, count: 1 << 16)
     while true {
       // Ctrl-C may be handled by another thread, and interrupts no call of this one.
       var waiting = pollfd(fd: descriptor, events: Int16(POLLIN), revents: 0)
       let ready = poll(&waiting, 1, 100)
       try checkInterruption()
+      if monotonicSeconds() > deadline { return .tooSlow }
       if ready == 0 || (ready < 0 && errno == EINTR) { continue }
       let count = chunk.withUnsafeMutableBytes { read(descriptor, $0.baseAddress, $0.count) }
       if count < 0 {
@@ -134,9 +144,9 @@ enum Filter {
         if code == EINTR { continue }
         throw failure("read from", code, range)
       }
-      if count == 0 { return true }
+      if count == 0 { return nil }
       output.append(contentsOf: chunk[0..<count])
-      if output.count > limit { return false }
+      if output.count > limit { return .tooLong }
     }
   }
 
