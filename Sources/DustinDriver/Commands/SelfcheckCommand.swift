@@ -25,6 +25,7 @@ struct ExactCommand: ParsableCommand {
   var reference = "Tests/Reference"
   @Argument(help: "The prompts to check: names of files without '.safetensors'.")
   var names = ["short", "prose-512", "password-4k", "needle-8k", "copy-8k", "needle-32k"]
+  @Flag(help: .partProgress) var progress = false
 
   func run() throws {
     catchInterrupts()
@@ -35,8 +36,11 @@ struct ExactCommand: ParsableCommand {
       "prompt", "tokens", "f32: max |Δlogit|", "equal", "fast: max |Δlogit|", "equal", "required", "",
     ])
     var wrong: [String] = []
-    for name in names {
+    var parts = PartProgress("checking in f32 and fast", names.count, unit: "prompt", isAsked: progress)
+    defer { parts.clear() }
+    for (index, name) in names.enumerated() {
       let outcome = try check.run(name)
+      parts.finish(index + 1, "\(name): \(outcome.isRight ? "right" : "WRONG")")
       table.add([
         name, grouped(outcome.promptTokens), scientific(Double(outcome.logitError)),
         "\(outcome.equalTokens) of \(outcome.tokens)", scientific(Double(outcome.fastDifference)),
@@ -45,6 +49,7 @@ struct ExactCommand: ParsableCommand {
       ])
       if !outcome.isRight { wrong.append(name) }
     }
+    parts.clear()
     let bounds = (scientific(Double(ExactCheck.logitBound)), scientific(Double(ExactCheck.fastBound)))
     try Console.current.write(table.text + "bounds of max |Δlogit|: f32 \(bounds.0), fast \(bounds.1)\n")
     try Console.current.write("\(names.count - wrong.count) of \(names.count) prompts right\n")
@@ -71,6 +76,7 @@ struct LosslessCommand: ParsableCommand {
   var file = "examples/books/the-sea-wolf.txt"
   @Option(name: [.customShort("n")], parsing: .unconditional, help: "Most new tokens of a sequence.")
   var count = 40
+  @Flag(help: .partProgress) var progress = false
 
   func validate() throws {
     if models.draftModel == nil { throw ValidationError("The check needs a draft: give -md DIR.") }
@@ -91,10 +97,11 @@ struct LosslessCommand: ParsableCommand {
     var table = TextTable(["combination", "rounds", "drafted", "accepted", "s", ""])
     var wrong: [Diagnostic] = []
     var equal = 0
-    var bar = ProgressBar("checking", unit: "combinations")
+    var parts = PartProgress("checking", combinations.count, unit: "combination", isAsked: progress)
+    defer { parts.clear() }
     for (index, combination) in combinations.enumerated() {
       let outcome = try check.run(combination)
-      bar.update(index + 1, of: combinations.count)
+      parts.finish(index + 1, "\(combination): \(outcome.faults.isEmpty ? "equal" : "DIFFERENT")")
       table.add([
         "\(combination)", "\(outcome.metrics.rounds)", "\(outcome.metrics.drafted)", "\(outcome.metrics.accepted)",
         fixed(outcome.seconds, 2), outcome.faults.isEmpty ? "equal" : "DIFFERENT",
@@ -102,10 +109,15 @@ struct LosslessCommand: ParsableCommand {
       if outcome.faults.isEmpty { equal += 1 }
       wrong += outcome.faults.map { Diagnostic("lossless", "\(combination): \($0)") }
     }
-    bar.clear()
+    parts.clear()
     try Console.current.write(table.text + "\(equal) of \(combinations.count) combinations equal\n")
     if !wrong.isEmpty { throw DiagnosticError(wrong) }
   }
+}
+
+extension ArgumentHelp {
+  fileprivate static let partProgress: ArgumentHelp =
+    "Prints a line for every part that is done although standard error is no terminal."
 }
 
 extension LosslessCheck.Length: ExpressibleByArgument {}

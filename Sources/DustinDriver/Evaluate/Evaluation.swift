@@ -61,13 +61,12 @@ final class Evaluation {
   ///
   /// - Throws: `Interrupted` after Ctrl-C; what is done by then is in `cells`.
   func retrieval(_ prompts: [EvaluationPrompt]) throws {
-    var bar = ProgressBar(
-      "retrieval\(sameLength(prompts))", unit: "prompts", isForced: session.forcesProgress)
-    defer { bar.clear() }
+    var progress = PartProgress(
+      "retrieval\(sameLength(prompts))", prompts.count, unit: "prompt", isAsked: session.forcesProgress)
+    defer { progress.clear() }
     var seen: [String: Int] = [:]
     for (number, prompt) in prompts.enumerated() {
       try checkInterruption()
-      bar.update(number, of: prompts.count)
       let name = numbered("prompt \(prompt.length) \(prompt.id)", &seen)
       if isDone(name) { continue }
       let context = try session.prepare(prompt.tokens)
@@ -83,8 +82,8 @@ final class Evaluation {
         }
       }
       try finish(name)
+      progress.finish(number + 1)
     }
-    bar.update(prompts.count, of: prompts.count)
   }
 
   // MARK: Windows of books
@@ -103,14 +102,16 @@ final class Evaluation {
   }
 
   func windows(_ windows: [BookWindow], length: Int, tasks: WindowTasks) throws {
-    var bar = ProgressBar("windows of \(grouped(length))", unit: "windows", isForced: session.forcesProgress)
-    defer { bar.clear() }
+    let names = [(tasks.perplexity, "perplexity"), (tasks.recovery, "arr"), (tasks.drift, "drift")]
+    var progress = PartProgress(
+      "\(names.filter(\.0).map(\.1).joined(separator: ", ")) of \(grouped(length))", windows.count, unit: "window",
+      isAsked: session.forcesProgress)
+    defer { progress.clear() }
     let probe =
       tasks.recovery && session.targets.count > 1 ? try RecoveryProbe(session.base, gamma: session.gamma) : nil
     var seen: [String: Int] = [:]
     for (number, window) in windows.enumerated() {
       try checkInterruption()
-      bar.update(number, of: windows.count)
       let name = numbered("window \(length) \(window.book) \(window.start)", &seen)
       if isDone(name) { continue }
       let context = try session.prepare(window.context)
@@ -119,8 +120,8 @@ final class Evaluation {
       }
       if tasks.drift { try drift(context, length, tasks) }
       try finish(name)
+      progress.finish(number + 1)
     }
-    bar.update(windows.count, of: windows.count)
   }
 
   /// Perplexity of the given continuation, and the attention of some of its rounds.

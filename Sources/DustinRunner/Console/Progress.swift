@@ -32,3 +32,42 @@ package struct ProgressBar {
     lastDrawn = 0
   }
 }
+
+/// Long work in parts: a bar where somebody looks at standard error; elsewhere a line that says what will be done, and if
+/// it is asked for a line behind every part.
+package struct PartProgress {
+  private let title: String
+  private let unit: String
+  private let total: Int
+  private let tellsParts: Bool
+  private var bar: ProgressBar
+
+  /// - Parameters:
+  ///   - unit: one of the parts: `prompt`.
+  ///   - isAsked: for a line behind every part.
+  package init(_ title: String, _ total: Int, unit: String, isAsked: Bool) {
+    self.title = title
+    self.unit = unit
+    self.total = total
+    let console = Console.current
+    tellsParts = isAsked && !console.errorsAreWatched
+    bar = ProgressBar(title, unit: unit + "s")
+    if console.errorsAreWatched {
+      bar.update(0, of: total)
+    } else if total > 0 {
+      console.writeError("\(title): \(counted(total, unit))\n")
+    }
+  }
+
+  /// - Parameters:
+  ///   - done: parts, this one included.
+  ///   - what: a word about this one.
+  package mutating func finish(_ done: Int, _ what: String = "") {
+    bar.update(done, of: total)
+    if tellsParts {
+      Console.current.writeError("\(title): \(unit) \(done) of \(total)\(what.isEmpty ? "" : ", \(what)")\n")
+    }
+  }
+
+  package mutating func clear() { bar.clear() }
+}

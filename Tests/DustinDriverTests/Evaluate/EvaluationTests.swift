@@ -54,6 +54,21 @@ final class EvaluationTests: XCTestCase {
       answer: "right", answerTokens: [0, 5, 1], maxNewTokens: 3)
   }
 
+  func testProgressWithoutATerminal() throws {
+    let (session, _) = try pair()
+    for isAsked in [false, true] {
+      let console = Console(input: [])
+      try Console.$current.withValue(console) {
+        let own = EvaluationSession(
+          base: session.base, others: [], tokenizer: session.tokenizer, gamma: 4, forcesProgress: isAsked)
+        try Evaluation(own).retrieval((0..<2).map { prompt(session, $0) })
+      }
+      let parts = "retrieval of 64: prompt 1 of 2\nretrieval of 64: prompt 2 of 2\n"
+      XCTAssertEqual(
+        String(decoding: console.errors, as: UTF8.self), "retrieval of 64: 2 prompts\n" + (isAsked ? parts : ""))
+    }
+  }
+
   func testAnswersArePaired() throws {
     let (session, fake) = try pair()
     let evaluation = Evaluation(session)

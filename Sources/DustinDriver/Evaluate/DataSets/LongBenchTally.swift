@@ -49,11 +49,10 @@ extension Evaluation {
   ///
   /// - Parameter limit: Most tokens of prompt and answer together; the middle of longer prompts is cut out.
   func longBench(_ items: [LongBench.Item], template: PromptTemplate, limit: Int, endTokens: Set<Int32>) throws {
-    var bar = ProgressBar("longbench", unit: "items", isForced: session.forcesProgress)
-    defer { bar.clear() }
+    var progress = PartProgress("longbench", items.count, unit: "item", isAsked: session.forcesProgress)
+    defer { progress.clear() }
     for (number, item) in items.enumerated() {
       try checkInterruption()
-      bar.update(number, of: items.count)
       let name = "longbench \(item.dataset) \(item.id) \(number)"
       if isDone(name) { continue }
       guard let dataset = LongBench.dataSet(item.dataset) else { continue }
@@ -69,8 +68,8 @@ extension Evaluation {
         add(target.mode, item.dataset) { $0.add(scores[place], dense: scores[0], outputs[place].metrics) }
       }
       try finish(name)
+      progress.finish(number + 1)
     }
-    bar.update(items.count, of: items.count)
   }
 
   private func add(_ mode: EvaluationMode, _ dataset: String, _ change: (inout LongBenchTally) -> Void) {
