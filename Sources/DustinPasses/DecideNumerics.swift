@@ -31,7 +31,7 @@ public struct DecideNumerics: Pass {
         throw DiagnosticError(
           "numerics-decided",
           "numerics: @\(function.name) is already \(function.numerics.rawValue), it cannot become \(wanted.rawValue)",
-          at: function.location)
+          at: context.place(of: function, in: module))
       }
       function.numerics = wanted
       context.noteChange()

@@ -16,7 +16,7 @@ public struct LowerToKernel: Pass {
     for function in module.functions where function.numerics == .abstract {
       throw DiagnosticError(
         "numerics-undecided", "lower-to-kernel: the numerics of @\(function.name) are not decided; run numerics first",
-        at: function.location)
+        at: context.place(of: function, in: module))
     }
     if module.stage == .tensor {
       module.stage = .kernel

@@ -55,4 +55,6 @@ public struct SourceRange: Sendable {
     self.start = start
     self.end = max(start, end)
   }
+
+  public var text: String { String(decoding: buffer.utf8[start..<end], as: UTF8.self) }
 }

@@ -16,6 +16,31 @@ final class OptTests: XCTestCase {
 
   // MARK: Diffs and dumps
 
+  /// Functions that passes made stand in no file: errors point into the module as it is.
+  func testErrorsOfPassesPointAtTheFunctionThatTheyMean() throws {
+    let shared = dustin(["opt", module, "-p", "target,numerics{mode=fast},share-selection"])
+    XCTAssertEqual(shared.status, 1)
+    let lines = shared.errors.split(separator: "\n", omittingEmptySubsequences: false)
+    XCTAssertTrue(
+      lines[0].hasPrefix("<before share-selection>:")
+        && lines[0].hasSuffix(
+          "error: share-selection: nothing in @verify reads through a set; run sparsify-verify first"),
+      shared.errors)
+    XCTAssertTrue(lines[1].hasPrefix("  func @verify("), shared.errors)
+    XCTAssertTrue(lines[2].hasPrefix("       ^~~~~~~"), shared.errors)
+    // An op's line; and what stands in the file as it is keeps its place there.
+    let again = dustin(["opt", module, "-p", "target,numerics,sparsify-draft{static=true}"]).errors
+    XCTAssertTrue(again.contains("has no function @draft"), again)
+    let twice = dustin([
+      "opt", module, "-p", "target,numerics,streaming-llm,drop{function=dense},sparsify-verify{signals=[]}",
+    ]).errors
+    XCTAssertTrue(twice.hasPrefix("<before sparsify-verify>:"), twice)
+    XCTAssertTrue(twice.split(separator: "\n")[1].contains("%l0.a = attend"), twice)
+    let forward = dustin(["opt", module, "-p", "lower-to-kernel"]).errors
+    XCTAssertTrue(forward.hasPrefix("\(module):"), forward)
+    XCTAssertTrue(forward.split(separator: "\n")[1].hasPrefix("  func @forward("), forward)
+  }
+
   func testDiffShowsEveryChangingPass() throws {
     let outcome = dustin(["opt", module, "-p", "canonicalize,derive{from=forward as=verify},dce", "--diff"])
     XCTAssertEqual(outcome.status, 0, outcome.errors)

@@ -180,6 +180,19 @@ final class PresetTests: XCTestCase {
     XCTAssertEqual(misspelt.status, 1)
     XCTAssertTrue(misspelt.errors.contains("'dustn'") && misspelt.errors.contains("'dustin'"), misspelt.errors)
     XCTAssertEqual(dustin(["presets", "dustin{budget=3}"]).status, 1)
+    // The target's passes do not know the draft.
+    for (look, message) in [
+      ("99:all", "the draft has no layer 99, only 0 … 1"), ("1:3.7", "layer 1 of the draft has no head 7, only 0 … 3"),
+    ] {
+      let preset = "dustin{pool=3 look=\(look)}"
+      for more in [["run", "-p", "x"], ["opt", "--compile-to", "tensor"]] {
+        let refused = dustin(more + ["-m", target, "-md", draft, "--preset", preset])
+        XCTAssertEqual(refused.status, 1)
+        let caret = String(repeating: " ", count: 16) + "^" + String(repeating: "~", count: 4 + look.count)
+        XCTAssertTrue(
+          refused.errors.hasPrefix("--preset:1:15: error: \(message)\n  \(preset)\n\(caret)\n"), refused.errors)
+      }
+    }
     let two = dustin(["presets", "dustin{budget=128},quest"])
     XCTAssertEqual(two.status, 1)
     XCTAssertTrue(two.errors.contains("one preset at a time, not 2"), two.errors)

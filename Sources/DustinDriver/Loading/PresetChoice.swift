@@ -1,4 +1,5 @@
 import DustinIR
+import DustinModels
 import DustinPasses
 import DustinRunner
 import DustinSupport
@@ -10,6 +11,8 @@ struct PresetChoice: Sendable {
   let name: String
   /// Positions that verification reads at most; nil for a preset whose verification is dense.
   let budget: Int?
+  /// Heads of the draft that score, if somebody chose them.
+  private let look: HeadChoice?
   /// Sentences for people: where options came from, what was left out.
   let notes: [String]
 
@@ -23,6 +26,30 @@ struct PresetChoice: Sendable {
   init(_ text: String, sparsity: String?, target: String, draft: String?) throws {
     let found = try SparsityFile.find(given: sparsity, target: target, draft: draft)
     try self.init(text, file: found.file, fileNote: found.note, hasDraft: draft != nil)
+    if let look, let draft { try Self.check(look, in: text, draft: draft) }
+  }
+
+  /// Refuses heads that the draft does not have: the target's passes cannot know.
+  /// - Throws: `DiagnosticError` with id `heads`, with a caret below the option if `text` holds it.
+  private static func check(_ look: HeadChoice, in text: String, draft: String) throws {
+    let config = try ModelDirectory(path: draft).config
+    func refused(_ message: String) -> DiagnosticError {
+      let buffer = SourceBuffer(name: "--preset", text: text)
+      let option = text.firstRange(of: "look=").map { option in
+        let value = text[option.upperBound...].prefix { !" }\n".contains($0) }
+        let start = text[..<option.lowerBound].utf8.count
+        return SourceRange(buffer, start, start + "look=".utf8.count + value.utf8.count)
+      }
+      return DiagnosticError("heads", message, at: option)
+    }
+    for layer in look.layers {
+      guard layer.layer < config.layers else {
+        throw refused("the draft has no layer \(layer.layer), only 0 … \(config.layers - 1)")
+      }
+      if let head = layer.heads?.first(where: { $0 >= config.heads }) {
+        throw refused("layer \(layer.layer) of the draft has no head \(head), only 0 … \(config.heads - 1)")
+      }
+    }
   }
 
   /// - Parameter text: `dustin`, `dustin{budget=128}`; one preset.
@@ -70,6 +97,7 @@ struct PresetChoice: Sendable {
     self.text = PassPipeline.text(of: preset)
     self.notes = notes
     name = preset.name
+    look = preset.options.first { $0.name == "look" }.flatMap { HeadChoice(optionText: $0.text) }
     let sparse = preset.pipeline(for: .target)
     budget = sparse.isEmpty ? nil : preset.options.first { $0.name == "budget" }.flatMap { Int($0.text) }
   }

@@ -43,6 +43,17 @@ public final class PassContext {
       "wrong-stage", "\(passName) needs stage \(names), and the module is in stage \(module.stage.rawValue)\(cure)")
   }
 
+  /// Where a function, or an op of it, stands, for errors: in the text that the module was read from, or, for a function
+  /// that a pass made since, in the module's text as it is now.
+  public func place(of function: Function, _ operation: Operation? = nil, in module: Module) -> SourceRange? {
+    if let own = function.location, own.text == "@\(function.name)" { return operation?.location ?? own }
+    let buffer = SourceBuffer(name: "<before \(passName)>", text: module.text())
+    guard let shown = (try? ModuleParser.parse(buffer, registry: registry))?.function(function.name) else { return nil }
+    let index = operation.flatMap { operation in function.body.firstIndex { $0 === operation } }
+    guard let index, shown.body.indices.contains(index) else { return shown.location }
+    return shown.body[index].location
+  }
+
   /// The named function, or a diagnostic with the closest name.
   public func function(_ name: String, of module: Module) throws -> Function {
     if let function = module.function(name) { return function }

@@ -34,7 +34,7 @@ public struct LookAhead: Pass {
     if module.function("look") != nil {
       throw DiagnosticError("repeated-function", "\(name): the module already has a function @look")
     }
-    let attention = try AttentionLayers(draft, name)
+    let attention = try AttentionLayers(draft, name) { context.place(of: draft, $0, in: module) }
     let choice = heads ?? HeadChoice([HeadChoice.Layer(attention.layers.count - 1, nil)])
     let look = Function("look")
     look.numerics = draft.numerics

@@ -13,22 +13,26 @@ struct AttentionLayers {
   let function: Function
   let layers: [Layer]
 
+  /// - Parameter place: where the function or an op of it stands, for errors; nil: where they were read.
   /// - Throws: `DiagnosticError` when the function has no attention, when it reads through a set already, or when its
   ///   numerics are still open (queries must have the element type in which they are compared).
-  init(_ function: Function, _ passName: String) throws {
+  init(
+    _ function: Function, _ passName: String, at place: ((Operation?) -> SourceRange?)? = nil
+  ) throws {
+    let place = place ?? { $0?.location ?? function.location }
     self.function = function
     layers = function.body.filter { $0.name == "attend" }.map(Layer.init)
     guard !layers.isEmpty else {
-      throw DiagnosticError("no-attention", "\(passName): @\(function.name) has no attention", at: function.location)
+      throw DiagnosticError("no-attention", "\(passName): @\(function.name) has no attention", at: place(nil))
     }
     guard function.numerics != .abstract else {
       throw DiagnosticError(
         "numerics-undecided", "\(passName): the numerics of @\(function.name) are not decided; run numerics first",
-        at: function.location)
+        at: place(nil))
     }
     if let sparse = layers.first(where: { !$0.attend[group: "after"].isEmpty }) {
       throw DiagnosticError(
-        "sparse-already", "\(passName): @\(function.name) already reads through a set", at: sparse.attend.location)
+        "sparse-already", "\(passName): @\(function.name) already reads through a set", at: place(sparse.attend))
     }
   }
 

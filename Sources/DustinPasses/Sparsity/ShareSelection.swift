@@ -27,7 +27,7 @@ public struct ShareSelection: Pass {
     guard !readers.isEmpty else {
       throw DiagnosticError(
         "no-set", "\(name): nothing in @\(functionName) reads through a set; run sparsify-verify first",
-        at: function.location)
+        at: context.place(of: function, in: module))
     }
     let dropped = follow(readers, in: function, context)
     // Sets that came from outside: their makers need not make them.

@@ -39,7 +39,7 @@ public struct SparsifyDraft: Pass {
   public func run(on module: Module, context: PassContext) throws {
     try context.require(.tensor, of: module)
     let draft = try context.function("draft", of: module)
-    let attention = try AttentionLayers(draft, name)
+    let attention = try AttentionLayers(draft, name) { context.place(of: draft, $0, in: module) }
     let look: Function
     if let known = module.function("look") {
       look = known
@@ -53,7 +53,9 @@ public struct SparsifyDraft: Pass {
     }
     let signal = isStatic ? nil : look.returns.first { $0.isSequenceValue && $0.type.element == .f32 }
     guard isStatic || signal != nil else {
-      throw DiagnosticError("no-signal", "\(name): @look makes no signal; give static=true", at: look.location)
+      throw DiagnosticError(
+        "no-signal", "\(name): @look makes no signal; give static=true",
+        at: context.place(of: look, in: module))
     }
     let positions = attention.layers[0].keys.type.shape[0]
     let extent = size.declare("N", of: positions, in: module)

@@ -125,7 +125,7 @@ public struct SparsifyVerify: Pass {
   public func run(on module: Module, context: PassContext) throws {
     try context.require(.tensor, of: module)
     let verify = try context.function("verify", of: module)
-    let layers = try AttentionLayers(verify, name).layers
+    let layers = try AttentionLayers(verify, name) { context.place(of: verify, $0, in: module) }.layers
     guard module.function("dense") == nil else {
       throw DiagnosticError("repeated-function", "\(name): the module already has a function @dense")
     }
