@@ -61,7 +61,9 @@ public struct ModuleSnapshot {
       value /= step
       unit += 1
     }
-    let tenths = unit == 0 ? Int(min(value, 1e15)) * 10 : Int(min(value * 10, 1e15).rounded())
+    // Neither a huge number nor none at all has a place in Int.
+    func whole(_ value: Double) -> Int { Int(value < 1e15 ? max(value, 0) : 1e15) }
+    let tenths = unit == 0 ? whole(value) * 10 : whole((value * 10).rounded())
     let number = tenths % 10 == 0 ? "\(tenths / 10)" : "\(tenths / 10).\(tenths % 10)"
     return units[unit].isEmpty ? number : "\(number) \(units[unit])"
   }

@@ -22,7 +22,7 @@ package struct ProgressBar {
     lastDrawn = now
     let filled = Self.width * done / total
     let bar = String(repeating: "#", count: filled) + String(repeating: ".", count: Self.width - filled)
-    let rate = now > start ? Int(Double(done) / (now - start)) : 0
+    let rate = Int(min(Double(done) / max(now - start, 1e-6), 1e15))
     Console.current.writeError("\r\u{1B}[K\(title) [\(bar)] \(done)/\(total) \(unit), \(rate) \(unit)/s")
   }
 
