@@ -46,10 +46,9 @@ public struct ByteReader {
   }
 
   public mutating func read<Value: FixedWidthInteger>(_ type: Value.Type) throws -> Value {
-    let size = MemoryLayout<Value>.size
-    guard bytes.count - offset >= size else { throw damaged("it ends too early") }
-    defer { offset += size }
-    return bytes.withUnsafeBytes { Value(littleEndian: $0.loadUnaligned(fromByteOffset: offset, as: type)) }
+    guard let value = bytes.withUnsafeBytes({ $0.number(type, at: offset) }) else { throw damaged("it ends too early") }
+    offset += MemoryLayout<Value>.size
+    return value
   }
 
   /// A number from 0 up.
