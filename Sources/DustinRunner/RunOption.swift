@@ -171,7 +171,7 @@ package struct RunRequest: Sendable {
       let other = Self.others.first { $0.names.contains(name) }
       guard option != nil || other != nil else {
         let names = (RunOption.all.map(\.names) + Self.others.map(\.names)).joined()
-        let hint = closestName(to: name, in: names).map { "; did you mean '\($0)'?" } ?? ""
+        let hint = suggestion(for: name, in: names)
         throw UsageError("there is no option '\(name)'\(hint)")
       }
       var value = isJoined ? String(parts[1]) : nil
@@ -198,7 +198,7 @@ package struct RunRequest: Sendable {
       application.level = CPULevel(rawValue: value)
       let names = CPULevel.allCases.map(\.rawValue)
       guard application.level != nil else {
-        let hint = closestName(to: value, in: names).map { "; did you mean '\($0)'?" } ?? ""
+        let hint = suggestion(for: value, in: names)
         throw UsageError("there is no CPU level '\(value)', only \(names.joined(separator: ", "))\(hint)")
       }
     // Whoever asks for help along with other things wants help.

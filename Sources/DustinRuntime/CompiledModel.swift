@@ -40,7 +40,7 @@ public final class CompiledModel: @unchecked Sendable {
   func function(_ name: String) throws -> CompiledFunction {
     if let function = functions.first(where: { $0.name == name }) { return function }
     let names = functions.map(\.name)
-    let hint = closestName(to: name, in: names).map { "; did you mean '\($0)'?" } ?? ""
+    let hint = suggestion(for: name, in: names)
     throw DiagnosticError(
       "function", "the program has no function '\(name)', only \(names.joined(separator: ", "))\(hint)")
   }

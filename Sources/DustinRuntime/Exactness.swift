@@ -5,7 +5,7 @@ import DustinSupport
 public func requireExact(_ program: Program, function name: String) throws {
   guard let function = program.function(name) else {
     let names = program.functions.map(\.name)
-    let hint = closestName(to: name, in: names).map { "; did you mean '\($0)'?" } ?? ""
+    let hint = suggestion(for: name, in: names)
     throw DiagnosticError("function", "the program has no function '\(name)'\(hint)")
   }
   guard !function.isExact else { return }

@@ -133,7 +133,7 @@ extension KVCache {
 
   private func noValue(_ name: String, _ kind: String) -> DiagnosticError {
     let names = model.program.sequenceValues.filter { ($0.kind == .signal) == (kind == "signal") }.map(\.name)
-    let hint = closestName(to: name, in: names).map { "; did you mean '\($0)'?" } ?? ""
+    let hint = suggestion(for: name, in: names)
     return DiagnosticError("value", "the program has no \(kind) '\(name)'\(hint)")
   }
 

@@ -18,6 +18,12 @@ where Names.Element == String {
   return best
 }
 
+/// The end of a message about a name that there is not: `; did you mean 'cse'?`, or nothing.
+public func suggestion<Names: Sequence>(for name: String, in candidates: Names) -> String
+where Names.Element == String {
+  closestName(to: name, in: candidates).map { "; did you mean '\($0)'?" } ?? ""
+}
+
 /// Levenshtein distance with adjacent transpositions.
 func editDistance(_ first: String, _ second: String) -> Int {
   editDistance(Array(first.utf8), Array(second.utf8))

@@ -55,7 +55,7 @@ public struct DustTest {
 
   private func run(_ run: DustTestFile.Run, _ file: DustTestFile, _ buffer: SourceBuffer) throws -> String? {
     guard let command = commands[run.command] else {
-      let hint = closestName(to: run.command, in: commands.keys.sorted()).map { "; did you mean '\($0)'?" } ?? ""
+      let hint = suggestion(for: run.command, in: commands.keys.sorted())
       throw DiagnosticError("unknown-command", "there is no command '\(run.command)'\(hint)", at: run.range)
     }
     let output: String

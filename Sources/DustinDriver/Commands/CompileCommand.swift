@@ -108,7 +108,7 @@ struct CompileCommand: ParsableCommand {
         levels.insert(level)
       } else {
         let names = ["native", "all"] + CPULevel.allCases.map(\.rawValue)
-        let hint = closestName(to: word, in: names).map { "; did you mean '\($0)'?" } ?? ""
+        let hint = suggestion(for: word, in: names)
         throw ValidationError("There is no CPU level '\(word)', only \(names.joined(separator: ", "))\(hint).")
       }
     }

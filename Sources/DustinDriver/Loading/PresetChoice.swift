@@ -66,7 +66,7 @@ struct PresetChoice: Sendable {
     let buffer = SourceBuffer(name: "--preset", text: text)
     let word = String(text.prefix { !"{, ".contains($0) })
     if !word.isEmpty, registry.make(word) == nil {
-      let hint = closestName(to: word, in: registry.names).map { "; did you mean '\($0)'?" } ?? ""
+      let hint = suggestion(for: word, in: registry.names)
       throw DiagnosticError(
         "unknown-preset", "there is no preset '\(word)'\(hint)", at: SourceRange(buffer, 0, word.utf8.count),
         notes: [.note("'dustin presets' lists them")])

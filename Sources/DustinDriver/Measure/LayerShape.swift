@@ -25,7 +25,7 @@ struct LayerShape {
   static func named(_ name: String) throws -> LayerShape {
     if let shape = all.first(where: { $0.name == name.lowercased() }) { return shape }
     let names = all.map(\.name)
-    let hint = closestName(to: name.lowercased(), in: names).map { "; did you mean '\($0)'?" } ?? ""
+    let hint = suggestion(for: name.lowercased(), in: names)
     throw DiagnosticError("layer", "there is no shape '\(name)', only \(names.joined(separator: ", "))\(hint)")
   }
 }

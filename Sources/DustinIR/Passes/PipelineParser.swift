@@ -52,7 +52,7 @@ struct PipelineParser {
         expansion = try expand(pipeline, range)
       } else {
         let names = registry.names + registry.pipelines.map(\.name)
-        let hint = closestName(to: name, in: names).map { "; did you mean '\($0)'?" } ?? ""
+        let hint = suggestion(for: name, in: names)
         found.append(Diagnostic("unknown-pass", "there is no pass or pipeline '\(name)'\(hint)", at: range))
       }
     }
@@ -128,7 +128,7 @@ struct PipelineParser {
       if !seen.insert(key).inserted {
         found.append(Diagnostic("repeated-option", "the option '\(key)' is given twice", at: keyRange))
       } else if !option.read(value) {
-        let hint = closestName(to: value, in: option.words).map { "; did you mean '\($0)'?" } ?? ""
+        let hint = suggestion(for: value, in: option.words)
         found.append(
           Diagnostic("option-value", "'\(key)' must be \(option.kind), not '\(value)'\(hint)", at: valueRange))
       }

@@ -66,7 +66,7 @@ struct LongBench {
         let fields = JSONFields(value, id: "longbench")
         let dataset = try fields.string("dataset") ?? String(name.dropLast(".jsonl".count))
         guard dataSet(dataset) != nil else {
-          let hint = closestName(to: dataset, in: dataSets.keys.sorted()).map { "; did you mean '\($0)'?" } ?? ""
+          let hint = suggestion(for: dataset, in: dataSets.keys.sorted())
           throw DiagnosticError(
             "longbench", "LongBench has no data set '\(dataset)', so that its metric is not known\(hint)",
             at: fields.place)
