@@ -7,16 +7,14 @@ extension ModelDirectory {
   public func fingerprint() throws -> String {
     let store = try weights()
     defer { store.release() }
-    var hash: UInt64 = 0xcbf2_9ce4_8422_2325
-    func add(_ byte: UInt8) { hash = (hash ^ UInt64(byte)) &* 0x0000_0100_0000_01b3 }
+    var hash = ByteHash()
     for name in store.names {
       let tensor = try store.tensor(name)
-      for byte in "\(name) \(tensor.element.rawValue) \(tensor.shape)".utf8 { add(byte) }
+      hash.add("\(name) \(tensor.element.rawValue) \(tensor.shape)".utf8)
       for index in stride(from: 0, to: tensor.bytes.count, by: max(1, tensor.bytes.count / 64)) {
-        add(tensor.bytes[index])
+        hash.add(tensor.bytes[index])
       }
     }
-    let digits = String(hash, radix: 16)
-    return String(repeating: "0", count: 16 - digits.count) + digits
+    return hash.text
   }
 }

@@ -52,7 +52,7 @@ public struct ELFHeader: Sendable {
 
 extension UnsafeRawBufferPointer {
   /// The little-endian number at a place; nil when it does not lie inside.
-  public func number<Number: FixedWidthInteger>(_ type: Number.Type, at place: Int) -> Number? {
+  @inlinable public func number<Number: FixedWidthInteger>(_ type: Number.Type, at place: Int) -> Number? {
     guard place >= 0, place <= count - MemoryLayout<Number>.size else { return nil }
     return Number(littleEndian: loadUnaligned(fromByteOffset: place, as: type))
   }

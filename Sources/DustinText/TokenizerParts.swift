@@ -24,18 +24,14 @@ struct TokenizerParts: Sendable {
 
   /// FNV-1a over id, kind, length and bytes of each token.
   func fingerprint() -> UInt64 {
-    var hash: UInt64 = 0xcbf2_9ce4_8422_2325
-    func add(_ byte: UInt8) { hash = (hash ^ UInt64(byte)) &* 0x0000_0100_0000_01b3 }
-    func add(_ number: Int) {
-      for shift in stride(from: 0, to: 32, by: 8) { add(UInt8(truncatingIfNeeded: number >> shift)) }
-    }
+    var hash = ByteHash()
     for (id, bytes) in tokenBytes.enumerated() {
       guard let bytes else { continue }
-      add(id)
-      add(specialTokens.contains(Int32(truncatingIfNeeded: id)) ? 1 : 0)
-      add(bytes.count)
-      for byte in bytes { add(byte) }
+      hash.add(low32: id)
+      hash.add(specialTokens.contains(Int32(truncatingIfNeeded: id)) ? 1 : 0)
+      hash.add(low32: bytes.count)
+      hash.add(bytes)
     }
-    return hash
+    return hash.value
   }
 }

@@ -30,8 +30,9 @@ struct CalibrationJournal {
   /// - Throws: `DiagnosticError` with id `journal`, or `file`.
   init(path: String, settings: String, isAsked: Bool) throws {
     self.path = path
-    let digits = String(settings.utf8.reduce(hashSeed) { hash($0, $1) }, radix: 16)
-    key = String(repeating: "0", count: 16 - digits.count) + digits
+    var hash = ByteHash()
+    hash.add(settings.utf8)
+    key = hash.text
     guard isAsked || fileExists(path) else { return }
     let text = String(decoding: try readFile(path, limit: 1 << 28), as: UTF8.self)
     for line in text.split(separator: "\n") {
@@ -95,8 +96,3 @@ struct CalibrationJournal {
     if others.isEmpty { unlink(path) } else { try write() }
   }
 }
-
-let hashSeed: UInt64 = 0xcbf2_9ce4_8422_2325
-
-/// One step of FNV-1a.
-func hash(_ value: UInt64, _ byte: UInt8) -> UInt64 { (value ^ UInt64(byte)) &* 0x0000_0100_0000_01b3 }

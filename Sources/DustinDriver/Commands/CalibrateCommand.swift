@@ -179,15 +179,11 @@ struct CalibrateCommand: ParsableCommand {
   }
 
   private func textHash(_ books: [Book]) -> String {
-    var value = hashSeed
+    var hash = ByteHash()
     for book in books {
-      for byte in book.title.utf8 { value = hash(value, byte) }
-      for tokens in book.tokens {
-        for token in tokens {
-          for shift in stride(from: 0, to: 32, by: 8) { value = hash(value, UInt8(truncatingIfNeeded: token >> shift)) }
-        }
-      }
+      hash.add(book.title.utf8)
+      for tokens in book.tokens { for token in tokens { hash.add(low32: Int(token)) } }
     }
-    return String(value, radix: 16)
+    return String(hash.value, radix: 16)
   }
 }

@@ -262,11 +262,11 @@ struct EvalCommand: ParsableCommand {
   }
 }
 
-/// FNV-1a over a file's bytes: tells whether a resumed evaluation reads what it began with.
+/// Tells whether a resumed evaluation reads what it began with.
 private func fingerprint(ofFile path: String) throws -> String {
-  var hash: UInt64 = 0xcbf2_9ce4_8422_2325
-  for byte in try readFile(path) { hash = (hash ^ UInt64(byte)) &* 0x0000_0100_0000_01b3 }
-  return String(hash, radix: 16)
+  var hash = ByteHash()
+  hash.add(try readFile(path))
+  return String(hash.value, radix: 16)
 }
 
 /// Pairs that verify as presets say, of the same two models and with what their sparsity file knows.
