@@ -38,21 +38,19 @@ final class FieldReader {
   }
 
   func int(_ key: String, in range: ClosedRange<Int>, default fallback: Int? = nil) -> Int {
-    guard let value = value(key) else { return fallback ?? missing(key, range.lowerBound) }
-    guard let number = value.intValue else {
-      return fault(key, "must be an integer, not \(describe(value))", at: value, range.lowerBound)
-    }
-    guard range.contains(number) else {
-      return fault(
-        key, "is \(number); it must be from \(range.lowerBound) to \(range.upperBound)", at: value, range.lowerBound)
-    }
-    return number
+    number(key, in: range, fallback, "an integer", \.intValue)
   }
 
   func double(_ key: String, in range: ClosedRange<Double>, default fallback: Double? = nil) -> Double {
+    number(key, in: range, fallback, "a number", \.doubleValue)
+  }
+
+  private func number<Number: Comparable>(
+    _ key: String, in range: ClosedRange<Number>, _ fallback: Number?, _ kind: String, _ read: (JSONValue) -> Number?
+  ) -> Number {
     guard let value = value(key) else { return fallback ?? missing(key, range.lowerBound) }
-    guard let number = value.doubleValue else {
-      return fault(key, "must be a number, not \(describe(value))", at: value, range.lowerBound)
+    guard let number = read(value) else {
+      return fault(key, "must be \(kind), not \(describe(value))", at: value, range.lowerBound)
     }
     guard range.contains(number) else {
       return fault(
