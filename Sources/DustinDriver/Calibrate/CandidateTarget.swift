@@ -37,16 +37,7 @@ final class CandidateTarget: EvaluationTarget {
   func generate(
     _ context: PreparedContext, maxNewTokens: Int, options: GenerationOptions
   ) throws -> Continuation {
-    let drafter = try pair.makeDrafter()
-    let loop = try SpeculativeLoop(target: pair.targetEngine, drafter: drafter, options: options, cancel: interruption)
-    let caches = try caches(context)
-    let results = try loop.run([
-      GenerationRequest(
-        prompt: context.tokens, maxNewTokens: maxNewTokens, id: 0, targetCache: caches.target,
-        draftCache: drafter == nil ? nil : caches.draft)
-    ])
-    try checkInterruption()
-    return Continuation(tokens: results[0].tokens, text: results[0].text, metrics: loop.metrics)
+    try pair.generate(context, maxNewTokens: maxNewTokens, options: options, on: caches(context))
   }
 
   func rounds(_ context: PreparedContext, positions: Int, gamma: Int) throws -> any ForcedRounds {
@@ -88,29 +79,25 @@ final class CandidatePrograms {
   }
 
   func targetModel(_ candidate: Candidate) throws -> LoadedModel {
-    let preset = candidate.forTarget(budget: budget)
-    let key = preset.pipeline(for: .target)
-    if let known = targets[key] { return known }
-    targets = targets.filter { $0.key == firstTarget }
-    let made = try load(target, .target, preset)
-    targets[key] = made
-    return made
+    try model(target, .target, candidate.forTarget(budget: budget), &targets, kept: firstTarget)
   }
 
   func draftModel(_ candidate: Candidate) throws -> LoadedModel {
-    let preset = candidate.forDraft(budget: budget)
-    let key = preset.pipeline(for: .draft)
-    if let known = drafts[key] { return known }
-    drafts = drafts.filter { $0.key == firstDraft }
-    let made = try load(draft, .draft, preset)
-    drafts[key] = made
-    return made
+    try model(draft, .draft, candidate.forDraft(budget: budget), &drafts, kept: firstDraft)
   }
 
-  private func load(_ path: String, _ role: ModelRole, _ preset: DustinPreset) throws -> LoadedModel {
+  private func model(
+    _ path: String, _ role: ModelRole, _ preset: DustinPreset, _ known: inout [String: LoadedModel], kept: String
+  ) throws -> LoadedModel {
+    let key = preset.pipeline(for: role == .draft ? .draft : .target)
+    if let model = known[key] { return model }
+    // The others' memory is free before this one needs it.
+    known = known.filter { $0.key == kept }
     try checkInterruption()
     var options = options
     options.preset = PassPipeline.text(of: preset)
-    return try LoadedModel(path: path, role: role, options: options)
+    let made = try LoadedModel(path: path, role: role, options: options)
+    known[key] = made
+    return made
   }
 }

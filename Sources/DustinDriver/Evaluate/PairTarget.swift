@@ -27,10 +27,18 @@ final class PairTarget: EvaluationTarget {
     _ context: PreparedContext, maxNewTokens: Int, options: GenerationOptions
   ) throws -> Continuation {
     let positions = min(target.contextSize, context.tokens.count + maxNewTokens)
+    return try generate(
+      context, maxNewTokens: maxNewTokens, options: options, on: try fork(context, positions: positions))
+  }
+
+  /// The same on caches that hold all of the context but its last token; they grow.
+  func generate(
+    _ context: PreparedContext, maxNewTokens: Int, options: GenerationOptions,
+    on caches: (target: KVCache?, draft: KVCache?)
+  ) throws -> Continuation {
     var drafter: (any Drafter)?
     if options.gamma > 0 { drafter = try makeDrafter() }
     let loop = try SpeculativeLoop(target: targetEngine, drafter: drafter, options: options, cancel: interruption)
-    let caches = try fork(context, positions: positions)
     let results = try loop.run([
       GenerationRequest(
         prompt: context.tokens, maxNewTokens: maxNewTokens, id: 0, targetCache: caches.target,
