@@ -41,7 +41,7 @@ struct BenchCommand: ParsableCommand {
     if (model ?? "").isEmpty, layer.layer == nil {
       throw ValidationError("-m needs the path of a model directory, or give --layer SHAPE.")
     }
-    if !(1...1000).contains(runs) { throw ValidationError("--runs must be from 1 to 1000, not \(runs).") }
+    try check("--runs", runs, in: 1...1000)
     _ = try (promptLengths(), contextLengths(), stepRows())
   }
 

@@ -61,13 +61,9 @@ struct CalibrateCommand: ParsableCommand {
     guard models.draftModel != nil else {
       throw ValidationError("A calibration is of a target and its draft: give -md DIR.")
     }
-    for (name, value, range) in [
-      ("--windows", windows, 1...1024), ("--tokens", tokens, 8...65_536), ("--prompts", prompts, 1...4096),
-    ] {
-      if let value, !range.contains(value) {
-        throw ValidationError("\(name) must be from \(range.lowerBound) to \(range.upperBound), not \(value).")
-      }
-    }
+    try check("--windows", windows, in: 1...1024)
+    try check("--tokens", tokens, in: 8...65_536)
+    try check("--prompts", prompts, in: 1...4096)
     _ = try plan()
     if let problem = Candidate().preset(budget: budget).validate() { throw ValidationError("--budget: \(problem).") }
   }

@@ -38,9 +38,7 @@ struct DumpOptions: ParsableArguments {
   var stats = false
 
   func validate() throws {
-    if let dumpLength, !(0...1 << 31 ~= dumpLength) {
-      throw ValidationError("--dump-length must be from 0 to 2147483648, not \(dumpLength).")
-    }
+    try check("--dump-length", dumpLength, in: 0...1 << 31)
   }
 
   /// What watches the passes, and what is to be printed behind them.

@@ -107,14 +107,14 @@ struct EvalCommand: ParsableCommand {
   func validate() throws {
     _ = try chosenLengths()
     _ = try budgetList()
-    for (name, value, range) in [
-      ("--count", count ?? 1, 1...1_000_000), ("--per-text", perText, 1...8), ("--windows", windows, 1...1_000_000),
-      ("--tokens", tokens, 8...1_000_000),
-      ("--drift-tokens", driftTokens, 1...1_000_000), ("--arr-rounds", arrRounds, 1...1_000_000),
-      ("--draft-max", draftMax, 1...256),
-    ] where !range.contains(value) {
-      throw ValidationError("\(name) must be from \(range.lowerBound) to \(range.upperBound), not \(value).")
-    }
+    let many = 1...1_000_000
+    try check("--count", count, in: many)
+    try check("--per-text", perText, in: 1...8)
+    try check("--windows", windows, in: many)
+    try check("--tokens", tokens, in: 8...1_000_000)
+    try check("--drift-tokens", driftTokens, in: many)
+    try check("--arr-rounds", arrRounds, in: many)
+    try check("--draft-max", draftMax, in: 1...256)
   }
 
   private func chosenLengths() throws -> [Int] { try lengthList(lengths ?? "4k,8k", "--lengths") }

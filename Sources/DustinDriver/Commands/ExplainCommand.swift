@@ -36,9 +36,9 @@ struct ExplainCommand: ParsableCommand {
   var noTimes = false
 
   func validate() throws {
-    if !(64...1 << 24 ~= length) { throw ValidationError("--length must be from 64 to 16777216, not \(length).") }
-    if !(1...64 ~= draftMax) { throw ValidationError("--draft-max must be from 1 to 64, not \(draftMax).") }
-    if !(1...1000 ~= runs) { throw ValidationError("--runs must be from 1 to 1000, not \(runs).") }
+    try check("--length", length, in: 64...1 << 24)
+    try check("--draft-max", draftMax, in: 1...64)
+    try check("--runs", runs, in: 1...1000)
   }
 
   func run() throws {

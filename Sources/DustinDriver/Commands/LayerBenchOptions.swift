@@ -21,19 +21,11 @@ struct LayerBenchOptions: ParsableArguments {
   var layerBatch = 16
 
   func validate() throws {
-    if !(64...1 << 20).contains(layerContext) {
-      throw ValidationError("--layer-context must be from 64 to 1048576, not \(layerContext).")
-    }
-    if !(20...1 << 20).contains(layerBudget) {
-      throw ValidationError("--layer-budget must be from 20 to 1048576, not \(layerBudget).")
-    }
-    if !(1...64).contains(layerRows) { throw ValidationError("--layer-rows must be from 1 to 64, not \(layerRows).") }
-    if !(1...1000).contains(layerTurns) {
-      throw ValidationError("--layer-turns must be from 1 to 1000, not \(layerTurns).")
-    }
-    if !(1...512).contains(layerBatch) {
-      throw ValidationError("--layer-batch must be from 1 to 512, not \(layerBatch).")
-    }
+    try check("--layer-context", layerContext, in: 64...1 << 20)
+    try check("--layer-budget", layerBudget, in: 20...1 << 20)
+    try check("--layer-rows", layerRows, in: 1...64)
+    try check("--layer-turns", layerTurns, in: 1...1000)
+    try check("--layer-batch", layerBatch, in: 1...512)
   }
 
   func run(_ name: String, _ machine: MachineOptions, runs: Int, json: Bool) throws {

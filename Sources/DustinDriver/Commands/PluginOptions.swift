@@ -31,9 +31,7 @@ struct PluginOptions: ParsableArguments {
   private static let usualTimeout = 60
 
   func validate() throws {
-    if !(0...1_000_000).contains(passTimeout) {
-      throw ValidationError("--pass-timeout must be from 0 to 1000000, not \(passTimeout).")
-    }
+    try check("--pass-timeout", passTimeout, in: 0...1_000_000)
   }
 
   private var seconds: Double? { passTimeout == 0 ? nil : Double(passTimeout) }

@@ -19,8 +19,8 @@ struct RoundBenchOptions: ParsableArguments {
   var ways = "plain,dense,sparse,exact"
 
   func validate() throws {
-    if !(1...4096).contains(tokens) { throw ValidationError("--tokens must be from 1 to 4096, not \(tokens).") }
-    if !(1...64).contains(draftMax) { throw ValidationError("--draft-max must be from 1 to 64, not \(draftMax).") }
+    try check("--tokens", tokens, in: 1...4096)
+    try check("--draft-max", draftMax, in: 1...64)
     _ = try (chosenLengths(), chosenBatches(), chosenWays())
   }
 

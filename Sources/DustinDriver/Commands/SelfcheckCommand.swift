@@ -80,7 +80,7 @@ struct LosslessCommand: ParsableCommand {
 
   func validate() throws {
     if models.draftModel == nil { throw ValidationError("The check needs a draft: give -md DIR.") }
-    if !(8...1024).contains(count) { throw ValidationError("-n must be from 8 to 1024, not \(count).") }
+    try check("-n", count, in: 8...1024)
   }
 
   func run() throws {

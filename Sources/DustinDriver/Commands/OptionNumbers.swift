@@ -25,3 +25,10 @@ func numberList(_ text: String, _ option: String, in range: ClosedRange<Int>) th
 func lengthList(_ text: String, _ option: String) throws -> [Int] {
   Set(try numberList(text, option, in: 1...1 << 24)).sorted()
 }
+
+/// Refuses a number that an option cannot have.
+/// - Throws: `ValidationError` that names the option and the range.
+func check(_ option: String, _ value: Int?, in range: ClosedRange<Int>) throws {
+  guard let value, !range.contains(value) else { return }
+  throw ValidationError("\(option) must be from \(range.lowerBound) to \(range.upperBound), not \(value).")
+}
