@@ -60,7 +60,7 @@ final class PresetTests: XCTestCase {
     XCTAssertEqual(try choose("dustin-target", file: file).text, "dustin-target{history=6:1.4 pool=9}")
     XCTAssertEqual(try choose("dustin-draft", file: file).text, "dustin-draft{look=1:1 pool=9}")
     XCTAssertEqual(try choose("spec-attn", file: file).text, "spec-attn{look=1:1}")
-    for name in ["oracle", "streaming-llm", "snapkv", "quest", "vegas-rows", "spec-pv", "magicdec"] {
+    for name in ["oracle", "streaming-llm", "snapkv", "quest", "vegas-rows", "spec-pv", "magicdec", "triforce"] {
       XCTAssertEqual(try choose(name, file: file).text, name)
     }
   }

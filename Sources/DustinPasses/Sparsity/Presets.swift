@@ -5,7 +5,7 @@ extension PassRegistry {
   public static let presets: [@Sendable () -> any Preset] = [
     { DustinPreset() }, { DustinTargetPreset() }, { DustinDraftPreset() }, { OraclePreset() }, { StreamingPreset() },
     { SnapKVPreset() }, { QuestPreset() }, { SpecAttnPreset() }, { VegasRowsPreset() }, { SpecPVPreset() },
-    { MagicDecPreset() },
+    { MagicDecPreset() }, { TriForcePreset() },
   ]
 }
 
@@ -360,5 +360,34 @@ public struct MagicDecPreset: Preset {
 
   public func pipeline(for role: PresetRole) -> String {
     role == .target ? "" : passText("sparsify-draft", [("budget", budget), ("sink", sink), ("static", true)])
+  }
+}
+
+public struct TriForcePreset: Preset {
+  public let name = "triforce"
+  public let summary =
+    "Blocks that the prompt's last token looked at, chosen once, and a draft of first and recent positions; for --exact."
+  public let source = "TriForce, arXiv 2404.11912"
+  public let deviations = [
+    "published as the middle level of a stack only, which is this preset with --exact",
+    "blocks of 16 by their attention; published: chunks of 8 by their mean key",
+    "every generated position stays in the set; published: they take the place of the budget's last ones",
+  ]
+  @PassOption("budget", "most positions that verification reads, rows in flight not counted") public var budget = 4096
+  @PassOption("sink", "first positions, always read by the draft") public var sink = 16
+  @PassOption("draft", "most positions that the draft reads") public var draft = 512
+
+  public init() {}
+
+  public func pipeline(for role: PresetRole) -> String {
+    if role == .draft {
+      return passText("sparsify-draft", [("budget", draft), ("sink", sink), ("static", true)])
+    }
+    return passText(
+      "sparsify-verify",
+      [
+        ("signals", [SparsifyVerify.Signal.window]), ("sets", SparsifyVerify.Sharing.kvHead), ("budget", budget),
+        ("sink", 16), ("recent", 1), ("granularity", 16), ("window", 1), ("pool", 1),
+      ])
   }
 }
