@@ -25,15 +25,14 @@ struct BlockPlanner {
     var denseRow = 0.0
   }
 
-  /// Old rounds fade: the text changes.
-  private static let fading = 0.95
   /// Blocks without the middle level before it is tried again; twice as many after each try in vain.
   private static let patience = (least: 16, most: 256)
   /// Blocks before another size has its first turn, and blocks of others before it has its next one.
   private static let settling = 6
   private static let interval = 48
-  /// Share of a round's time behind drafting that a smaller set may need, and what an old measurement may have gained.
-  private static let hope = (time: 0.6, gain: 1.15)
+  /// Share of a round's time behind drafting that a smaller set may need, and what an old measurement, or a guess at blocks
+  /// without the middle level, may be short of.
+  private static let hope = (time: 0.6, gain: 1.15, guess: 1.3)
 
   let gamma: Int
   let mostRounds: Int
@@ -70,8 +69,10 @@ struct BlockPlanner {
     self.mostRounds = max(mostRounds, 1)
   }
 
-  /// Probability that a block's next token is the dense model's.
-  func agreement(size: Int = 0) -> Double { sizes[size].agreement }
+  /// Probability that a block's next token is the dense model's: a larger set holds what a smaller one does.
+  func agreement(size: Int = 0) -> Double {
+    sizes[..<size].filter { $0.blocks > 0 }.reduce(sizes[size].agreement) { max($0, $1.agreement) }
+  }
   func tokensPerRound(size: Int = 0) -> Double { sizes[size].tokensPerRound }
 
   /// Probability that an inner proposal's next token is the dense model's.
@@ -81,10 +82,10 @@ struct BlockPlanner {
 
   /// A round of the middle level made `made` tokens.
   mutating func learn(round made: Int, size: Int = 0) {
-    acceptance.agreed = acceptance.agreed * Self.fading + Double(max(made - 1, 0))
-    acceptance.tested = acceptance.tested * Self.fading + Double(min(made, gamma))
-    sizes[size].tokens = sizes[size].tokens * Self.fading + Double(made)
-    sizes[size].rounds = sizes[size].rounds * Self.fading + 1
+    acceptance.agreed = acceptance.agreed * fading + Double(max(made - 1, 0))
+    acceptance.tested = acceptance.tested * fading + Double(min(made, gamma))
+    sizes[size].tokens = sizes[size].tokens * fading + Double(made)
+    sizes[size].rounds = sizes[size].rounds * fading + 1
   }
 
   /// A dense pass over a block kept `accepted` of its `proposed` tokens.
@@ -92,12 +93,12 @@ struct BlockPlanner {
     guard proposed > 0 else { return }
     let looked = Double(min(accepted + 1, proposed))
     if choice.rounds == 0 {
-      direct.agreed = direct.agreed * Self.fading + Double(accepted)
-      direct.tested = direct.tested * Self.fading + looked
-      guess *= Self.fading
+      direct.agreed = direct.agreed * fading + Double(accepted)
+      direct.tested = direct.tested * fading + looked
+      guess *= fading
     } else {
-      sizes[choice.size].agreed = sizes[choice.size].agreed * Self.fading + Double(accepted)
-      sizes[choice.size].tested = sizes[choice.size].tested * Self.fading + looked
+      sizes[choice.size].agreed = sizes[choice.size].agreed * fading + Double(accepted)
+      sizes[choice.size].tested = sizes[choice.size].tested * fading + looked
     }
   }
 
@@ -121,7 +122,7 @@ struct BlockPlanner {
     let (a, length): (Double, Double) =
       choice.rounds == 0
       ? (draftAgreement, Double(gamma))
-      : (sizes[choice.size].agreement, Double(choice.rounds) * sizes[choice.size].tokensPerRound)
+      : (agreement(size: choice.size), Double(choice.rounds) * sizes[choice.size].tokensPerRound)
     // 1 + a + … + a^n, also for n between whole numbers.
     let expected = a >= 1 ? length + 1 : (1 - power(a, length + 1)) / (1 - a)
     let round = choice.rounds == 0 ? costs.draft : Double(choice.rounds) * costs.round
@@ -149,7 +150,9 @@ struct BlockPlanner {
       if rate > most { (choice, most) = (other, rate) }
     }
     let none = Choice(rounds: 0, size: choice.size)
-    if rate(none, costs[choice.size] ?? known) > most, blocksWithout < patience { return none }
+    // A try is short, and shows what the guess is worth.
+    let hope = direct.tested == 0 ? Self.hope.guess : 1
+    if rate(none, costs[choice.size] ?? known) * hope > most, blocksWithout < patience { return none }
     return trial(costs, most) ?? choice
   }
 
@@ -174,52 +177,71 @@ struct BlockPlanner {
   }
 }
 
-/// Measured times, fading: rounds by the size of their sets, dense passes over all.
+/// Measured times, fading: rounds by the size of their sets, dense passes over all. The first time of each kind counts until
+/// there is another: it has caches and pages to warm.
 struct BlockCosts {
-  private struct Round {
-    var seconds = 0.0
-    var count = 0.0
-  }
-  private var rounds: [Round]
-  private var draft = Round()
-  // Least squares of seconds over rows.
-  private var (n, x, y, xx, xy) = (0.0, 0.0, 0.0, 0.0, 0.0)
-
-  init(sizes: Int = 1) { rounds = Array(repeating: Round(), count: max(sizes, 1)) }
-
-  mutating func add(round seconds: Double, draft: Double, size: Int = 0) {
-    rounds[size].seconds = rounds[size].seconds * 0.95 + seconds
-    rounds[size].count = rounds[size].count * 0.95 + 1
-    add(draft: draft)
-  }
-
-  mutating func add(draft seconds: Double) {
-    draft.seconds = draft.seconds * 0.95 + seconds
-    draft.count = draft.count * 0.95 + 1
-  }
-
-  /// What a dense pass's time grows by with each row, of that of the first one, until passes of several lengths tell.
+  /// Between what a dense pass's time grows by with each row, as a share of the first row's: passes of about the same length
+  /// tell little of it.
+  private static let perRow = 0.02...0.2
   private static let usualRow = 0.04
 
-  mutating func add(dense seconds: Double, rows: Int) {
-    let row = Double(rows)
-    if n == 0 {
-      let first = seconds / (1 + Self.usualRow * max(row - 1, 0))
-      (n, x, y, xx, xy) = (1, 1, first, 1, first)
+  private struct Mean {
+    var seconds = 0.0
+    var count = 0.0
+    var isWarm = false
+
+    mutating func add(_ time: Double) {
+      if count > 0, !isWarm { (seconds, count, isWarm) = (0, 0, true) }
+      seconds = seconds * fading + time
+      count = count * fading + 1
     }
-    (n, x, y) = (n * 0.95 + 1, x * 0.95 + row, y * 0.95 + seconds)
-    (xx, xy) = (xx * 0.95 + row * row, xy * 0.95 + row * seconds)
+    var value: Double? { count > 0 ? seconds / count : nil }
   }
+  private var rounds: [Mean]
+  private var draft = Mean()
+  // Least squares of seconds over rows.
+  private struct Line {
+    var (n, x, y, xx, xy) = (0.0, 0.0, 0.0, 0.0, 0.0)
+    var isWarm = false
+
+    mutating func add(_ y1: Double, at x1: Double) {
+      if n > 0, !isWarm { (n, x, y, xx, xy, isWarm) = (0, 0, 0, 0, 0, true) }
+      (n, x, y) = (n * fading + 1, x * fading + x1, y * fading + y1)
+      (xx, xy) = (xx * fading + x1 * x1, xy * fading + x1 * y1)
+    }
+  }
+  private var dense = Line()
+
+  init(sizes: Int = 1) { rounds = Array(repeating: Mean(), count: max(sizes, 1)) }
+
+  mutating func add(round seconds: Double, draft: Double, size: Int = 0) {
+    rounds[size].add(seconds)
+    self.draft.add(draft)
+  }
+
+  mutating func add(draft seconds: Double) { draft.add(seconds) }
+
+  mutating func add(dense seconds: Double, rows: Int) { dense.add(seconds, at: Double(rows)) }
 
   /// Of each size; nil until both its rounds and dense passes were measured.
   var costs: [BlockPlanner.Costs?] {
-    let spread = n * xx - x * x
-    let slope = spread > 1e-9 ? max(0, (n * xy - x * y) / spread) : 0
+    let (n, x, y) = (dense.n, dense.x, dense.y)
+    let spread = n * dense.xx - x * x
+    // A pass takes first * (1 + share * (rows - 1)).
+    var share = Self.usualRow
+    if spread > 1e-9 * n * dense.xx {
+      let slope = (n * dense.xy - x * y) / spread
+      let first = (y - slope * x) / n + slope
+      share =
+        first > 0 ? min(max(slope / first, Self.perRow.lowerBound), Self.perRow.upperBound) : Self.perRow.upperBound
+    }
+    let first = n > 0 ? y / (n + share * (x - n)) : 0
     return rounds.map { round in
-      guard round.count > 0, n > 0, draft.count > 0 else { return nil }
-      let base = max(y / n * 0.1, (y - slope * x) / n)
-      return BlockPlanner.Costs(
-        round: round.seconds / round.count, draft: draft.seconds / draft.count, dense: base + slope, denseRow: slope)
+      guard let round = round.value, let draft = draft.value, n > 0 else { return nil }
+      return BlockPlanner.Costs(round: round, draft: draft, dense: first, denseRow: first * share)
     }
   }
 }
+
+/// By which old rounds and times count less with each new one: the text changes.
+private let fading = 0.95
