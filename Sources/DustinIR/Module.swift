@@ -45,6 +45,9 @@ public enum ValueRole: String, Sendable, CaseIterable {
   case rows
   /// Dropped at the end of the round.
   case round
+  /// A signal that the steps of a round add to: zero when a round begins. The n-th result with this role is the next
+  /// version of the n-th argument with it, by whose name it goes; what only takes it reads the sum.
+  case running
   /// Never changes.
   case `static`
 }

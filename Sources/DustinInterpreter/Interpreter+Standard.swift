@@ -16,6 +16,7 @@ extension Interpreter {
     "attend": { try $0.attend() },
     "rope_append": { try $0.ropeAppend() },
     "score": { try $0.score() },
+    "pool": { try $0.pool() },
     "select": { try $0.select() },
     "gather": { try $0.gather() },
   ]

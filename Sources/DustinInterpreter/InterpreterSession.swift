@@ -93,6 +93,15 @@ public final class InterpreterSession {
   /// Sets a signal, a set or kept rows; nil drops the value.
   public func setValue(_ name: String, _ tensor: Tensor?) { values[name] = tensor }
 
+  /// Begins a round of the model that proposes: what its steps add up starts at zero.
+  public func beginRound() {
+    for function in interpreter.module.functions {
+      for (value, role) in zip(function.arguments, function.argumentRoles) where role == .running {
+        values[value.name] = nil
+      }
+    }
+  }
+
   /// Makes the first `count` rows of the last step part of the context, and keeps rows for the next round: of results
   /// with role `rows` the committed ones, of those with role `row` the last committed one.
   ///
@@ -162,6 +171,11 @@ public final class InterpreterSession {
         nextCache += 1
       } else if let tensor = given[value.name] ?? values[value.name] {
         arguments.append(.tensor(tensor))
+      } else if role == .running {
+        // The positions in front of the step's last row: what the other model has committed when a round begins.
+        let count = limit ?? length + max(0, tokens.count - 1)
+        let shape = value.type.shape.dropLast().map { $0.fixedValue ?? 0 } + [count]
+        arguments.append(.tensor(try Tensor(shape, [Float](repeating: 0, count: shape.reduce(1, *)))))
       } else if value.type.element == .i32, value.type.rank == 1, value.isRows {
         let isPositions = value.name.hasPrefix("pos")
         let ids = isPositions ? tokens.indices.map { Int32(length + $0) } : tokens
@@ -181,6 +195,7 @@ public final class InterpreterSession {
       results.append((value, tensor))
       switch role {
       case .round, .static: values[value.name] = tensor
+      case .running: values[(value.runningArgument ?? value).name] = tensor
       case .row, .rows: kept.append((value.name, role, tensor))
       case .plain, .cache: break
       }

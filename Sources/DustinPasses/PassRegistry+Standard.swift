@@ -11,6 +11,7 @@ extension PassRegistry {
     registry.register(Drop())
     registry.register(DecideNumerics())
     registry.register(LookAhead())
+    registry.register(FuseLookAhead())
     registry.register(SparsifyDraft())
     registry.register(SparsifyVerify())
     registry.register(ShareSelection())

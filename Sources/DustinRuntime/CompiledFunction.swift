@@ -15,6 +15,8 @@ final class CompiledFunction {
   /// Signals and sets that it takes and makes: numbers in `Program.sequenceValues`, and their roles.
   let valueArguments: [Int]
   let valueResults: [(value: Int, role: String)]
+  /// Signals that its steps add to over a round.
+  var runningValues: [Int] { valueResults.filter { $0.role == "running" }.map(\.value) }
   /// It writes keys and values of its rows into the caches.
   let appends: Bool
   let isExact: Bool

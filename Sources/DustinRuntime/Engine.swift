@@ -16,15 +16,18 @@ public struct StepRows {
   /// Committed positions that the step sees, and behind which its rows go; nil: all of the cache's. Rows behind fewer
   /// are written over committed ones.
   public var length: Int?
+  /// Positions that the step's signals are made of, no more than come before its last row; nil: the committed ones.
+  public var scored: Int?
 
-  public init(_ cache: KVCache, _ tokens: ArraySlice<Int32>, length: Int? = nil) {
+  public init(_ cache: KVCache, _ tokens: ArraySlice<Int32>, length: Int? = nil, scored: Int? = nil) {
     self.cache = cache
     self.tokens = tokens
     self.length = length
+    self.scored = scored
   }
 
-  public init(_ cache: KVCache, _ tokens: [Int32] = [], length: Int? = nil) {
-    self.init(cache, tokens[...], length: length)
+  public init(_ cache: KVCache, _ tokens: [Int32] = [], length: Int? = nil, scored: Int? = nil) {
+    self.init(cache, tokens[...], length: length, scored: scored)
   }
 
   var start: Int { length ?? cache.length }
@@ -220,11 +223,13 @@ public final class Engine {
       let share = rows[piece.sequence]
       let cache = share.cache
       let start = share.start + (function.ids == nil ? 0 : piece.rows.lowerBound)
+      // In bounds: behind the last row there are no keys.
+      let scored = min(max(share.scored ?? start, 0), start + (function.ids == nil ? 0 : piece.rows.count - 1))
       sequences.append(
         dustin_sequence(
           values: cache.values?.base.assumingMemoryBound(to: UInt8.self),
           cache: cache.memory.base.assumingMemoryBound(to: UInt8.self), capacity: Int64(cache.capacity),
-          row0: Int32(row), rows: Int32(piece.rows.count), length: Int32(start), reserved: 0))
+          row0: Int32(row), rows: Int32(piece.rows.count), length: Int32(start), scored: Int32(scored)))
       loadKeptRows(of: cache, for: function, piece, row: row, place: place)
       for r in piece.rows {
         if let ids = function.ids { store(share.tokens[share.tokens.startIndex + r], ids, row) }

@@ -3,10 +3,10 @@ import DustinSupport
 /// Proposes with a smaller model of the same vocabulary, and looks ahead for the target: if the draft's program has a
 /// function `look`, that one makes signals or sets of the rows that the draft's steps left.
 ///
-/// If `look` takes rows, the draft is run once more, on its last proposal, so that its rows are those that verification
-/// will feed: the sequence's last token and every proposed one. `look` sees as many positions as the target has committed. It
-/// runs when the target is about to choose positions, when the draft's own policy says so if its steps read through what
-/// `look` makes, and over the prompt's last row before the first round.
+/// If `look` takes rows, or signals that the draft's steps add up, the draft is run once more, on its last proposal, so that
+/// its rows are those that verification will feed: the sequence's last token and every proposed one. `look` sees as many
+/// positions as the target has committed. It runs when the target is about to choose positions, when the draft's own policy
+/// says so if its steps read through what `look` makes, and over the prompt's last row before the first round.
 public final class ModelDrafter: Drafter {
   /// How tokens are proposed in a sampled run.
   public enum Choice: String, Sendable {
@@ -44,6 +44,11 @@ public final class ModelDrafter: Drafter {
   private let look: CompiledFunction?
   /// The draft's steps read through what `look` makes.
   private let readsOwnSets: Bool
+  /// Signals that the draft's steps add to: zero when a round begins.
+  private let running: [Int]
+  /// What `look` makes is made of the rows of a round.
+  private let looksAtRows: Bool
+  private let mostRows: Int
   private var context = DraftContext(sampling: Sampling())
   private var slots: [Int: Slot] = [:]
 
@@ -66,6 +71,10 @@ public final class ModelDrafter: Drafter {
     let look = program.function(functions.look) == nil ? nil : try engine.model.function(functions.look)
     self.look = look
     offers = look.map { $0.valueResults.map { program.sequenceValues[$0.value] } } ?? []
+    running = draft.runningValues
+    looksAtRows =
+      look.map { [running] in !$0.rowArguments.isEmpty || $0.valueArguments.contains(where: running.contains) } ?? false
+    mostRows = draft.maxRows
     readsOwnSets = look.map { $0.valueResults.contains { draft.valueArguments.contains($0.value) } } ?? false
   }
 
@@ -106,16 +115,16 @@ public final class ModelDrafter: Drafter {
     var places: [Int] = []
     var rows: [StepRows] = []
     var lookers: Set<Int> = []
-    let looksAtRows = look?.rowArguments.isEmpty == false
     for (place, wish) in wishes.enumerated() {
-      guard let (cache, pending) = catchUp(wish) else { continue }
+      guard let (cache, pending) = try catchUp(wish) else { continue }
       let looks = looksAhead(wish)
       if looks { lookers.insert(place) }
       // If the last proposal is not fed, positions up to tokens.count + count - 2 are taken.
       counts[place] = min(wish.count, cache.limit - wish.tokens.count + (looks && looksAtRows ? 0 : 1))
       if counts[place] == 0, !looks { continue }
       places.append(place)
-      rows.append(StepRows(cache, pending))
+      cache.clearValues(running)
+      rows.append(StepRows(cache, pending, scored: wish.tokens.count - 1))
     }
     var isFirst = true
     while !rows.isEmpty, context.cancel?.isCancelled != true {
@@ -134,7 +143,7 @@ public final class ModelDrafter: Drafter {
         proposals[place].tokens.append(token)
         if (looksAtRows && lookers.contains(place)) || proposals[place].tokens.count < counts[place] {
           next.places.append(place)
-          next.rows.append(StepRows(cache, [token]))
+          next.rows.append(StepRows(cache, [token], scored: wishes[place].tokens.count - 1))
         }
       }
       (places, rows) = next
@@ -153,8 +162,9 @@ public final class ModelDrafter: Drafter {
 
   public func end(_ index: Int) { slots[index] = nil }
 
-  /// Drops what was rejected and says which tokens the draft has not seen. Nil when there is nothing to propose.
-  private func catchUp(_ wish: DraftWish) -> (KVCache, ArraySlice<Int32>)? {
+  /// Drops what was rejected and says which tokens the draft has not seen, no more than a step of it takes. Nil when there
+  /// is nothing to propose.
+  private func catchUp(_ wish: DraftWish) throws -> (KVCache, ArraySlice<Int32>)? {
     guard var slot = slots[wish.index] else { return nil }
     // The last token is fed in any case: its logits are the next proposal.
     let most = min(slot.tokens.count, wish.tokens.count - 1)
@@ -168,8 +178,19 @@ public final class ModelDrafter: Drafter {
       slots[wish.index] = nil
       return nil
     }
+    // A signal is made by the last row of one step: what does not fit into that goes before.
+    let early = running.isEmpty ? 0 : max(0, pending.count - mostRows)
+    if early > 0 {
+      let rows = StepRows(slot.cache, pending.prefix(early))
+      let done = try engine.prefill([rows], function: functions.prefill, wantLogits: false, cancel: context.cancel)
+      guard done.isComplete else {
+        slots[wish.index] = nil
+        return nil
+      }
+      slot.tokens += pending.prefix(early)
+    }
     slots[wish.index] = slot
-    return (slot.cache, pending)
+    return (slot.cache, pending.dropFirst(early))
   }
 
   private func looksAhead(_ wish: DraftWish) -> Bool {

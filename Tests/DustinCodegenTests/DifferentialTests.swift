@@ -10,8 +10,8 @@ final class DifferentialTests: XCTestCase {
   /// Every op of the language has a case; this fails by name for one that has none.
   func testEveryOpHasACase() {
     var random = SeededGenerator(seed: 1)
-    // What lives with a sequence has tests of its own: ScoreTests, SelectTests, GatherTests.
-    let covered = Set(OpCase.all(&random).map(\.op)).union(["score", "select"])
+    // What lives with a sequence has tests of its own: ScoreTests, FusedScoreTests, SelectTests, GatherTests.
+    let covered = Set(OpCase.all(&random).map(\.op)).union(["score", "pool", "select"])
     for op in OpRegistry.standard.definitions {
       XCTAssertTrue(covered.contains(op.name), "op '\(op.name)' has no case in OpCases.swift")
     }

@@ -184,7 +184,7 @@ final class GatherModel {
         dustin_sequence(
           values: s.values.base.assumingMemoryBound(to: UInt8.self),
           cache: s.cache.base.assumingMemoryBound(to: UInt8.self), capacity: Int64(s.capacity), row0: Int32(row0),
-          rows: Int32(part.count), length: Int32(s.length), reserved: 0))
+          rows: Int32(part.count), length: Int32(s.length), scored: Int32(s.length)))
       row0 += part.count
     }
     let chunks = rows.map { ($0.sequence.length + $0.count + 1023) / 1024 }.max() ?? 1

@@ -31,6 +31,8 @@ final class SignalProgram {
   final class Sequence {
     /// Committed positions.
     var length: Int
+    /// Positions that signals are made of; nil: the committed ones.
+    var scored: Int?
     let capacity: Int
     fileprivate let program: Program
     fileprivate let cache, values: AlignedBytes
@@ -72,7 +74,9 @@ final class SignalProgram {
     /// A plane of a signal with its padding to whole groups of 64.
     func signal(_ name: String, plane: Int = 0) -> [Float] {
       guard case (let offset, true)? = place(name, plane: plane) else { return [] }
-      return (0..<(length + 63) / 64 * 64).map { values.base.load(fromByteOffset: offset + $0 * 4, as: Float.self) }
+      return (0..<((scored ?? length) + 63) / 64 * 64).map {
+        values.base.load(fromByteOffset: offset + $0 * 4, as: Float.self)
+      }
     }
     func setSignal(_ name: String, plane: Int = 0, _ floats: [Float]) {
       guard case (let offset, true)? = place(name, plane: plane) else { return }
@@ -121,7 +125,8 @@ final class SignalProgram {
         dustin_sequence(
           values: sequence.values.base.assumingMemoryBound(to: UInt8.self),
           cache: sequence.cache.base.assumingMemoryBound(to: UInt8.self), capacity: Int64(sequence.capacity),
-          row0: Int32(row0), rows: Int32(rows), length: Int32(sequence.length), reserved: 0))
+          row0: Int32(row0), rows: Int32(rows), length: Int32(sequence.length),
+          scored: Int32(sequence.scored ?? sequence.length)))
       row0 += rows
     }
     let chunk = Int(DUSTIN_CHUNK)

@@ -18,7 +18,7 @@ extension ErrorCases {
     (
       "roles of signals and sets",
       sparse + """
-        func @a(%s: f32[L], %i: i32[S] {role = row}, %ids: i32[L] {role = rows}) -> () { // error 6 argument-role: in '@a': the argument '%s' is a signal, f32[L]: its role must be round or static, not plain // error 6 argument-role: in '@a': the argument '%i' is a set, i32[S]: its role must be round or static, not row // error 6 argument-role: in '@a': the argument '%ids' is a set, i32[L]: its role must be round or static, not rows
+        func @a(%s: f32[L], %i: i32[S] {role = row}, %ids: i32[L] {role = rows}) -> () { // error 6 argument-role: in '@a': the argument '%s' is a signal, f32[L]: its role must be round, running or static, not plain // error 6 argument-role: in '@a': the argument '%i' is a set, i32[S]: its role must be round or static, not row // error 6 argument-role: in '@a': the argument '%ids' is a set, i32[L]: its role must be round or static, not rows
           return
         }
         func @b(%a: bf16[L], %b: f32[T, L] {role = round}, %c: f32[2, 2, L] {role = static}) -> () { // error 6 sequence-type: in '@b': the argument '%a' is bf16[L], which is neither rows nor a signal, f32[L] or f32[KV, L], nor a set, i32[S] or i32[KV, S] // error 6 sequence-type: in '@b': the argument '%b' is f32[T, L], which is neither rows nor a signal, f32[L] or f32[KV, L], nor a set, i32[S] or i32[KV, S] // error 6 sequence-type: in '@b': the argument '%c' is f32[2, 2, L], which is neither rows nor a signal, f32[L] or f32[KV, L], nor a set, i32[S] or i32[KV, S]
@@ -27,7 +27,7 @@ extension ErrorCases {
         func @c(%x: f32[2, L] {role = round}, %y: i32[2, S] {role = static}, %z: i32[T] {role = round}) -> () {
           return
         }
-        func @d(%q: f32[T, 4, 16], %kc: f32[L, 2, 16] {role = cache}) -> (f32[L], i32[S] {role = rows}) { // error 6 return-role: in '@d': '%s' is a signal, f32[L]: its role must be round or static, not plain // error 6 return-role: in '@d': '%j' is a set, i32[S]: its role must be round or static, not rows
+        func @d(%q: f32[T, 4, 16], %kc: f32[L, 2, 16] {role = cache}) -> (f32[L], i32[S] {role = rows}) { // error 6 return-role: in '@d': '%s' is a signal, f32[L]: its role must be round, running or static, not plain // error 6 return-role: in '@d': '%j' is a set, i32[S]: its role must be round or static, not rows
           %s = score %q, cache(%kc) {scale = 1} : f32[L]
           %j = select %s {budget = 32} : i32[S]
           return %s, %j
@@ -82,6 +82,60 @@ extension ErrorCases {
         func @words(%q: f32[T, 4, 16], %kc: f32[L, 2, 16] {role = cache}) -> () {
           %j = score %q, cache(%kc) {scale = 1, take = first} : f32[L] // error 48 unknown-word: 'take' must be all or last or ends, not 'first'
           return
+        }
+        """
+    ),
+    (
+      "scores beside attention",
+      sparse + """
+        func @f(%q: f32[T, 4, 16], %p: f32[T, 4, 16], %kc: f32[L, 2, 16] {role = cache}, %vc: f32[L, 2, 16] {role = cache}, %o: f32[C] {role = running}, %r: f32[C] {role = round}, %i: i32[S] {role = round}) -> (f32[C] {role = running}) {
+          %y = attend %q, cache(%kc, %vc) {scale = 1} : f32[T, 4, 16]
+          %g, %h = gather %i, cache(%kc, %vc) : f32[S, 2, 16], f32[S, 2, 16]
+          %z = attend %q, cache(%g, %h), tail(%kc, %vc), after(%i) {scale = 1} : f32[T, 4, 16]
+          %a = score %q, cache(%kc), onto(%o), beside(%q) {scale = 1, take = last} : f32[C] // error 8 type-rule: score: 'beside' must be what an attend made
+          %b = score %p, cache(%kc), onto(%o), beside(%y) {scale = 1, take = last} : f32[C] // error 8 type-rule: score: 'beside' must be attention of the same q over the same keys
+          %c = score %q, cache(%kc), onto(%o), beside(%z) {scale = 1, take = last} : f32[C] // error 8 type-rule: score: 'beside' must be attention of the same q over the same keys
+          %d = score %q, cache(%kc), onto(%o), beside(%y) {scale = 1} : f32[C] // error 8 type-rule: score: beside attention only the last row counts: take = last
+          %e = score %q, cache(%kc), onto(%o), beside(%y) {scale = 1, take = last, bound = 16} : f32[C] // error 8 type-rule: score: beside attention there are scores, no bounds
+          %j = score %q, cache(%kc), onto(%o), beside(%y) {scale = 1, take = last, pool = 5} : f32[C] // error 8 type-rule: score: beside attention nothing is pooled: the sum is not complete
+          %k = score %q, cache(%kc), beside(%y) {scale = 1, take = last} : f32[L] // error 8 type-rule: score: beside attention 'onto' must be the signal that the rows add to
+          %l = score %q, cache(%kc), onto(%o) {scale = 1, take = last} : f32[L] // error 8 type-rule: score: 'onto' is f32[C], the signal f32[L]
+          %m = score %q, cache(%kc), onto(%o), beside(%y) {scale = 1, take = last} : f32[L] // error 8 result-type: score: '%m' is f32[C], not f32[L]
+          %n = score %q, cache(%kc), onto(%r), beside(%y) {scale = 1, take = last} : f32[C] // error 8 running-role: score: '%r' must be an argument with role running or a later version of one
+          %s = score %q, cache(%kc), onto(%o), beside(%y) {scale = 1, take = last} : f32[C]
+          %t = pool %o {width = 3} : f32[C] // error 8 running-order: pool: '%o' is read although 'score' has written its next version
+          %u = score %q, cache(%kc), onto(%s), beside(%y) {scale = 1, take = last} : f32[C]
+          %v = pool %u {width = 4} : f32[C] // error 8 type-rule: pool: the width 4 must be odd, 1 … 255
+          %w = pool %u {width = 3} : f32[C]
+          %x = pool %q : f32[T, 4, 16] // error 8 type-rule: pool: s must be a signal, f32[L] or f32[KV, L], not f32[T, 4, 16]
+          return %u
+        }
+        """
+    ),
+    (
+      "running signals",
+      sparse + """
+        func @a(%s: f32[C] {role = running}, %t: f32[C] {role = running}, %i: i32[S] {role = running}, %x: f32[T] {role = running}) -> () { // error 6 argument-role: in '@a': the argument '%i' is a set, i32[S]: its role must be round or static, not running // error 6 argument-role: in '@a': the argument '%x' has role running but is no signal
+          return
+        }
+        func @b(%q: f32[T, 4, 16], %kc: f32[L, 2, 16] {role = cache}, %vc: f32[L, 2, 16] {role = cache}, %s: f32[C] {role = running}) -> (f32[C] {role = running}) { // error 6 cache-order: in '@b': '%s' is returned although 'score' has written its next version
+          %y = attend %q, cache(%kc, %vc) {scale = 1} : f32[T, 4, 16]
+          %n = score %q, cache(%kc), onto(%s), beside(%y) {scale = 1, take = last} : f32[C]
+          return %s
+        }
+        func @c(%q: f32[T, 4, 16], %kc: f32[L, 2, 16] {role = cache}, %vc: f32[L, 2, 16] {role = cache}, %s: f32[C] {role = running}) -> () { // error 6 return-role: in '@c': the results with role running must be the arguments with that role, or what they became, in order
+          %y = attend %q, cache(%kc, %vc) {scale = 1} : f32[T, 4, 16]
+          %n = score %q, cache(%kc), onto(%s), beside(%y) {scale = 1, take = last} : f32[C]
+          return
+        }
+        func @d(%s: f32[C] {role = running}, %t: f32[C] {role = running}) -> (f32[C] {role = running}, f32[C] {role = running}) { // error 6 return-role: in '@d': the results with role running must be the arguments with that role, or what they became, in order
+          return %t, %s
+        }
+        func @e(%s: f32[C] {role = running}) -> (f32[C] {role = round}) { // error 6 return-role: in '@e': '%s' is a running signal and must be returned with role running // error 6 passed-value: in '@e': '%s' is f32[C] {role = round} here, but f32[C] {role = running} in '@a': values are passed on by name
+          return %s
+        }
+        func @f(%w: f32[C] {role = round}) -> (f32[C] {role = running}) { // error 6 return-role: in '@f': the results with role running must be the arguments with that role, or what they became, in order // error 6 passed-value: in '@f': '%w' is f32[C] {role = running} here, but f32[C] {role = round} in '@f': values are passed on by name
+          return %w
         }
         """
     ),
@@ -163,6 +217,7 @@ extension ErrorCases {
     dim M <= 20
     dim S = min(32, L)
     dim B <= 48
+    dim C <= 4096
     weight @w : bf16[64, 64]
 
     """ + "\n"

@@ -223,7 +223,7 @@ enum ErrorCases {
     (
       "roles",
       prelude + """
-        func @a(%x: f32[T, 64] {role = cahce}) -> () { // error 32 unknown-word: 'cahce' is not a role; it must be one of plain, cache, row, rows, round, static
+        func @a(%x: f32[T, 64] {role = cahce}) -> () { // error 32 unknown-word: 'cahce' is not a role; it must be one of plain, cache, row, rows, round, running, static
           return
         }
         func @b(%x: f32[T, 64] {rule = cache}) -> () { // error 25 unknown-attribute: 'rule' is not an attribute of an argument or result

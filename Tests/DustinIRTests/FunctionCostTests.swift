@@ -77,6 +77,18 @@ final class FunctionCostTests: XCTestCase {
     XCTAssertEqual(try score("", 1000).operations, 2 * 4 * 16 * 1000)
   }
 
+  /// Beside attention a score costs nothing more.
+  func testScoringBesideAttention() throws {
+    let attend = "%y = attend %q, cache(%kc, %vc) {scale = 0.25} : f32[T, 4, 16]"
+    let score = "%s = score %q, cache(%kc), onto(%c), beside(%y) {scale = 0.25, take = last} : f32[C]"
+    func found(_ body: String) throws -> FunctionCost {
+      try cost(try module(body, arguments: ", %c: f32[C] {role = running}", dims: "dim C <= 4096"), 1000)
+    }
+    let (dense, fused) = (try found(attend), try found("\(attend)\n  \(score)"))
+    XCTAssertEqual(fused.cacheBytes, dense.cacheBytes)
+    XCTAssertEqual(fused.operations, dense.operations)
+  }
+
   /// Extents that no text may have, from a pass that went wrong, are figures like others.
   func testHugeExtents() {
     let huge = Dim.fixed(.max)

@@ -114,6 +114,7 @@ final class PresetRoundTests: XCTestCase {
     /// The first token, then γ of the draft's.
     func propose(start: Int32) throws -> [Int32] {
       var rows = [start]
+      draft.beginRound()
       for step in 0...PresetRoundTests.gamma {
         let logits = try XCTUnwrap(try draft.step(function: "draft", tokens: [rows[step]]).last)
         try draft.commit(1, joining: step > 0)

@@ -139,8 +139,8 @@ final class SparsityPresetTests: XCTestCase {
     XCTAssertGreaterThan(refused, 500)
   }
   private static let sparsityPasses = [
-    "look-ahead", "sparsify-draft", "sparsify-verify", "share-selection", "policy", "choose-kv-layout",
-    "add-budgets",
+    "look-ahead", "fuse-lookahead", "sparsify-draft", "sparsify-verify", "share-selection", "policy",
+    "choose-kv-layout", "add-budgets",
   ]
 
   // MARK: Functions
@@ -197,9 +197,10 @@ final class SparsityPresetTests: XCTestCase {
         for (argument, role) in zip(function.arguments, function.argumentRoles) where ![.plain, .cache].contains(role) {
           // Rows stay with their model, signals go to the other one.
           let isRows = role == .row || role == .rows
-          let makers = (isRows ? [module] : modules).flatMap(\.functions).filter { maker in
+          let stays = isRows || role == .running
+          let makers = (stays ? [module] : modules).flatMap(\.functions).filter { maker in
             zip(maker.returns, maker.returnRoles).contains {
-              $0.name == argument.name && $0.type == argument.type && $1 == role
+              ($0.runningArgument ?? $0).name == argument.name && $0.type == argument.type && $1 == role
             }
           }
           XCTAssertFalse(makers.isEmpty, "\(preset): nobody makes %\(argument.name) for @\(function.name)")
@@ -289,8 +290,8 @@ final class SparsityPresetTests: XCTestCase {
 
   func testEveryPassDoesNothingTheSecondTimeOrRefuses() throws {
     let passes = [
-      "look-ahead", "sparsify-draft{static=true}", "sparsify-verify{signals=[look]}", "share-selection",
-      "policy{refresh=2 dense-every=20}", "choose-kv-layout", "add-budgets",
+      "look-ahead", "fuse-lookahead", "sparsify-draft{static=true}", "sparsify-verify{signals=[look]}",
+      "share-selection", "policy{refresh=2 dense-every=20}", "choose-kv-layout", "add-budgets",
     ]
     XCTAssertEqual(passes.map { String($0.prefix { $0 != "{" }) }.sorted(), Self.sparsityPasses.sorted())
     for pass in passes + Self.texts {
@@ -299,6 +300,10 @@ final class SparsityPresetTests: XCTestCase {
         if ["share", "policy", "add"].contains(where: pass.hasPrefix) {
           guard role == .target else { continue }
           try runPasses("sparsify-verify{signals=[history] sets=layer}", on: module)
+        }
+        if pass.hasPrefix("fuse") {
+          guard role == .draft else { continue }
+          try runPasses("look-ahead", on: module)
         }
         guard
           let pipeline = try? PassPipeline.parse(pass, registry: .standard),

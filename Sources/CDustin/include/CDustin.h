@@ -5,7 +5,7 @@
 
 #include "dustin_cpu.h"
 
-#define DUSTIN_ABI_VERSION 2
+#define DUSTIN_ABI_VERSION 3
 
 // Keys lie in blocks of 16 positions, are read in groups of 64, and the softmax state is kept per chunk of 1024.
 enum { DUSTIN_BLOCK = 16, DUSTIN_GROUP = 64, DUSTIN_CHUNK = 1024 };
@@ -19,7 +19,7 @@ typedef struct dustin_sequence {
   int32_t row0;
   int32_t rows;
   int32_t length;    // committed positions before the step
-  int32_t reserved;
+  int32_t scored;    // positions that signals are made of: `length`, or what was committed when a round began
 } dustin_sequence;
 
 // One step: all that emitted code is given. Threads 0 … threads-1 all call the entry with the same step.

@@ -10,6 +10,9 @@ import CLLVM
 ///
 ///     flash: (m, l, o) = (-1e30, 0, 0); for keys that fit the L1 cache: for tile of rows: AttentionTile
 ///
+/// With `scores` few rows also leave what `ScoreKernel` would, of the last row of each sequence and some of its heads:
+/// the tile lays their products down, and behind the chunk's keys they become powers. For many rows `ScoreKernel` does it.
+///
 /// A row's bits depend on its own keys only: chunks start at multiples of 1024, groups at multiples of 64, and a
 /// group or chunk that is all masked changes nothing.
 struct AttendKernel: Kernel, Hashable {
@@ -18,8 +21,13 @@ struct AttendKernel: Kernel, Hashable {
   let scale: Float
   let output: FloatElement
   let dot: Dot
+  /// Parts of a signal that the kernel makes besides, of `take` = last.
+  var scores: ScoreShape?
 
-  var name: String { "attend_h\(queryHeads)_\(cache.name)_s\(scale)_\(dot.rawValue)_\(output.rawValue)" }
+  var name: String {
+    "attend_h\(queryHeads)_\(cache.name)_s\(scale)_\(dot.rawValue)_\(output.rawValue)"
+      + (scores.map { "_scores_\($0.name)" } ?? "")
+  }
   let argumentNames = ["q", "keys", "values", "out"]
 
   static let rowGroup = 96
@@ -43,16 +51,23 @@ struct AttendKernel: Kernel, Hashable {
   func emit(_ k: KernelBuilder) {
     let e = k.e
     let sizes = e.target.tile.attentionRows
-    let tile = AttentionTile(dim: cache.dim, dot: dot, element: cache.element, scale: scale)
+    var tile = AttentionTile(dim: cache.dim, dot: dot, element: cache.element, scale: scale)
+    tile.keepsProducts = scores != nil
     let functions = sizes.map { ($0, tile.emit(e, rows: $0, name: "\(name)_tile\($0)")) }
     let merge = AttentionMerge(dim: cache.dim).emit(e, name: "\(name)_merge")
 
-    let rowsPerSequence = e.div(e.mul(k.rows(.tokens), group), k.rows(.sequences))
-    e.ifTrue(e.compare(rowsPerSequence, LLVMIntSLT, e.int(Self.manyRows))) {
-      chunkItems(k, functions)
+    let powers = scores == nil ? nil : ScorePowers(scale: scale).emit(e, name: "\(name)_powers")
+    e.ifTrue(Self.hasFewRows(k, group: group)) {
+      chunkItems(k, functions, powers)
     } else: {
       rowItems(k, functions, merge)
     }
+  }
+
+  /// Whether the step's sequences have fewer than `manyRows` rows per KV head, on average.
+  static func hasFewRows(_ k: KernelBuilder, group: Int) -> LLVMValue {
+    let rowsPerSequence = k.e.div(k.e.mul(k.rows(.tokens), group), k.rows(.sequences))
+    return k.e.compare(rowsPerSequence, LLVMIntSLT, k.e.int(manyRows))
   }
 
   /// Where a pass works: one sequence, KV head and chunk.
@@ -71,7 +86,7 @@ struct AttendKernel: Kernel, Hashable {
   }
 
   /// Items of the split over chunks.
-  private func chunkItems(_ k: KernelBuilder, _ functions: [(Int, LLVMValue)]) {
+  private func chunkItems(_ k: KernelBuilder, _ functions: [(Int, LLVMValue)], _ powers: LLVMValue?) {
     let e = k.e
     let pitch = AttentionState.chunks(k)
     e.loop(e.int(0), k.rows(.sequences), carried: [e.int(0)]) { index, counter in
@@ -83,7 +98,8 @@ struct AttendKernel: Kernel, Hashable {
         let head = e.div(number, chunks)
         let item = Item(sequence: s, head: head, chunk: e.sub(number, e.mul(head, chunks)))
         e.each(e.int(0), rows, e.int(Self.rowGroup)) { first in
-          flash(k, item, first, e.minimum(rows, e.add(first, Self.rowGroup)), functions) { row, result in
+          let last = e.minimum(rows, e.add(first, Self.rowGroup))
+          flash(k, item, first, last, functions, pitch: pitch) { row, result in
             // partials[row of step][head][chunk]
             let token = e.add(s.row0, e.div(row, group))
             let queryHead = e.add(e.mul(head, group), e.rem(row, group))
@@ -91,9 +107,40 @@ struct AttendKernel: Kernel, Hashable {
             state.copy(e, from: result, to: e.at(k.field(\.partials), e.mul(place, state.bytes)))
           }
         }
+        if let powers { finishScores(k, item, pitch, powers) }
       }
       return [e.add(counter[0], items)]
     }
+  }
+
+  /// Makes powers of the products that the last row's chosen heads have left.
+  private func finishScores(_ k: KernelBuilder, _ item: Item, _ pitch: LLVMValue, _ powers: LLVMValue) {
+    guard let scores else { return }
+    let e = k.e
+    let left = ScoreShape.keys(e, item.sequence, item.chunk)
+    e.ifTrue(e.compare(left, LLVMIntSGT, e.int(0))) {
+      let heads = (0..<cache.heads).map { head in scores.groups.first { $0.head == head } }
+      let first = e.table(item.head, heads.map { $0?.first ?? 0 })
+      e.each(first, e.add(first, e.table(item.head, heads.map { $0?.count ?? 0 }))) { index in
+        let part = scores.part(k, item.sequence, pitch: pitch, chunk: item.chunk, index: index)
+        e.call(powers, ScorePowers.parameters(e), [part, left])
+      }
+    }
+  }
+
+  /// Where a row's products belong; null if nobody asks for them.
+  private func products(_ k: KernelBuilder, _ item: Item, row: LLVMValue, pitch: LLVMValue?) -> LLVMValue {
+    let e = k.e
+    let null: LLVMValue = LLVMConstNull(e.pointer)
+    guard let scores, let pitch else { return null }
+    let s = item.sequence
+    let head = e.add(e.mul(item.head, group), e.rem(row, group))
+    let index = e.table(head, (0..<queryHeads).map { scores.heads.firstIndex(of: $0) ?? -1 })
+    let isLast = e.compare(e.div(row, group), LLVMIntEQ, e.add(s.rows, -1))
+    let isChosen = e.and(isLast, e.compare(index, LLVMIntSGE, e.int(0)))
+    let isScored = e.compare(ScoreShape.keys(e, s, item.chunk), LLVMIntSGT, e.int(0))
+    let part = scores.part(k, s, pitch: pitch, chunk: item.chunk, index: index)
+    return e.select(e.and(isChosen, isScored), e.at(part, ScoreShape.powersAt), null)
   }
 
   /// Items of the split over rows.
@@ -132,9 +179,11 @@ struct AttendKernel: Kernel, Hashable {
   }
 
   /// Flash attention of at most 96 rows over one chunk; `consume` gets each row's `AttentionState`.
+  ///
+  /// - Parameter pitch: Of the parts of `scores`; nil: they are made elsewhere.
   private func flash(
     _ k: KernelBuilder, _ item: Item, _ first: LLVMValue, _ last: LLVMValue, _ functions: [(Int, LLVMValue)],
-    _ consume: (_ row: LLVMValue, _ result: LLVMValue) -> Void
+    pitch: LLVMValue? = nil, _ consume: (_ row: LLVMValue, _ result: LLVMValue) -> Void
   ) {
     let e = k.e
     let s = item.sequence
@@ -157,7 +206,11 @@ struct AttendKernel: Kernel, Hashable {
         e.store(e.load(e.vector(e.i32, 8), e.at(source, b)), e.at(target, b))
       }
       e.store(e.truncate(limit(row)), e.at(limits, e.mul(slot, 4)))
-      state.begin(e, e.at(states, e.mul(slot, state.tileBytes)))
+      let rowState = e.at(states, e.mul(slot, state.tileBytes))
+      state.begin(e, rowState)
+      if scores != nil {
+        e.store(products(k, item, row: row, pitch: pitch), e.at(rowState, AttentionState.productsAt))
+      }
     }
     let most = e.minimum(e.maximum(limit(e.add(last, -1)), e.int(0)), e.int(Int(DUSTIN_CHUNK)))
     let groups = e.div(e.add(most, 63), 64)
@@ -211,8 +264,7 @@ struct MergeKernel: Kernel, Hashable {
     let group = queryHeads / cache.heads
     let out = k.arena(0)
     let total = k.scratch()
-    let rowsPerSequence = e.div(e.mul(k.rows(.tokens), group), k.rows(.sequences))
-    e.ifTrue(e.compare(rowsPerSequence, LLVMIntSLT, e.int(AttendKernel.manyRows))) {
+    e.ifTrue(AttendKernel.hasFewRows(k, group: group)) {
       let allChunks = AttentionState.chunks(k)
       let (low, high) = k.share(of: e.mul(k.rows(.tokens), queryHeads))
       e.each(e.int(0), k.rows(.sequences)) { index in

@@ -1,7 +1,8 @@
 import CDustin
 import CLLVM
 
-/// The running softmax of one row, in powers of two: f32 m, f32 l, padding to 64 bytes, f32 o[dim], then l in 16 lanes (tiles only).
+/// The running softmax of one row, in powers of two: f32 m, f32 l, the address where a tile lays the row's products or null,
+/// padding to 64 bytes, f32 o[dim], then l in 16 lanes (tiles only).
 struct AttentionState: Hashable {
   let dim: Int
   /// Of a merged or partial result.
@@ -10,6 +11,7 @@ struct AttentionState: Hashable {
   var tileBytes: Int { bytes + 64 }
 
   static let lowest = -1e30
+  static let productsAt = 8
 
   /// Chunks that hold a sequence's keys, the rows in flight included.
   static func chunks(_ e: Emitter, _ s: KernelBuilder.Sequence) -> LLVMValue {
@@ -97,6 +99,9 @@ struct AttentionTile {
   var keys = Int(DUSTIN_GROUP)
   /// What is fetched meanwhile: between two walks over keys the softmax keeps memory idle.
   var fetch = Fetch.nextGroup
+  /// Products of rows whose state has an address for them are laid there: f32 q · k by number of the key, -inf behind the
+  /// row's limit.
+  var keepsProducts = false
 
   enum Fetch: Hashable {
     case nothing
@@ -147,7 +152,7 @@ struct AttentionTile {
         let key = e.truncate(e.add(firstKey, e.mul(group, 64)))
         multiplyKeys(e, rows, queries, e.at(keys, offset), scores, fetched)
         e.each(e.int(0), e.int(rows)) { r in
-          findBest(e, r, key, limits, scores, best)
+          findBest(e, r, key, limits, scores, best, states)
           e.store(e.load(e.f32, e.at(states, e.mul(r, state.tileBytes))), e.at(old, e.mul(r, 4)))
         }
         let (m, candidates) = (e.load(e.vector(e.f32, 16), old), e.load(e.vector(e.f32, 16), best))
@@ -199,7 +204,8 @@ struct AttentionTile {
 
   /// Masks the row's scores where keys end inside the group, and notes the scaled maximum (scale > 0 keeps the order).
   private func findBest(
-    _ e: Emitter, _ r: LLVMValue, _ key: LLVMValue, _ limits: LLVMValue, _ scores: LLVMValue, _ best: LLVMValue
+    _ e: Emitter, _ r: LLVMValue, _ key: LLVMValue, _ limits: LLVMValue, _ scores: LLVMValue, _ best: LLVMValue,
+    _ states: LLVMValue
   ) {
     let floats = e.vector(e.f32, 16)
     let left = e.sub(e.load(e.i32, e.at(limits, e.mul(r, 4))), key)
@@ -212,6 +218,13 @@ struct AttentionTile {
       }
     }
     let s = (0..<blocks).map { e.load(floats, e.at(row, $0 * 64)) }
+    if keepsProducts {
+      let products = e.loadPointer(e.at(states, e.mul(r, state.tileBytes)), AttentionState.productsAt)
+      e.ifTrue(e.compare(products, LLVMIntNE, LLVMConstNull(e.pointer))) {
+        let target = e.at(products, e.mul(e.extend(key), 4))
+        for v in 0..<blocks { e.store(s[v], e.at(target, v * 64)) }
+      }
+    }
     let most = e.reduce(fold(s, e.fmax), e.fmax)
     e.store(e.fmul(most, e.float(logScale)), e.at(best, e.mul(r, 4)))
   }

@@ -64,7 +64,7 @@ final class KernelBuilder {
   }
 
   struct Sequence {
-    let values, cache, capacity, row0, rows, length: LLVMValue
+    let values, cache, capacity, row0, rows, length, scored: LLVMValue
   }
   func sequence(_ index: LLVMValue) -> Sequence {
     let p = e.at(field(\.sequences), e.mul(index, MemoryLayout<dustin_sequence>.stride))
@@ -73,7 +73,7 @@ final class KernelBuilder {
       values: e.loadPointer(p, offset(\.values)), cache: e.loadPointer(p, offset(\.cache)),
       capacity: e.loadInt(p, offset(\.capacity)),
       row0: e.loadInt32(p, offset(\.row0)), rows: e.loadInt32(p, offset(\.rows)),
-      length: e.loadInt32(p, offset(\.length)))
+      length: e.loadInt32(p, offset(\.length)), scored: e.loadInt32(p, offset(\.scored)))
   }
 
   /// Runs `body` over `count` columns: 16 at a time, then one by one.

@@ -27,7 +27,7 @@ struct ScoreBoundKernel: Kernel, Hashable {
   func emit(_ k: KernelBuilder) {
     let e = k.e
     let pitch = AttentionState.chunks(k)
-    func blocks(_ s: KernelBuilder.Sequence) -> LLVMValue { e.div(e.add(s.length, block - 1), block) }
+    func blocks(_ s: KernelBuilder.Sequence) -> LLVMValue { e.div(e.add(s.scored, block - 1), block) }
     func perPlane(_ s: KernelBuilder.Sequence) -> LLVMValue {
       e.div(e.add(blocks(s), blocksPerItem - 1), blocksPerItem)
     }
@@ -40,7 +40,7 @@ struct ScoreBoundKernel: Kernel, Hashable {
       let onto = hasOnto ? k.signal(4, s, plane: plane) : nil
       e.each(first, e.minimum(blocks(s), e.add(first, blocksPerItem))) { number in
         let start = e.mul(number, block)
-        let end = e.minimum(s.length, e.add(start, block))
+        let end = e.minimum(s.scored, e.add(start, block))
         let bound = fold(k, s, plane: plane, start, end)
         e.each(start, end) { position in
           let offset = e.mul(position, 4)
@@ -51,7 +51,7 @@ struct ScoreBoundKernel: Kernel, Hashable {
           }
           e.store(value, e.at(out, offset))
         }
-        e.ifTrue(e.compare(end, LLVMIntEQ, s.length)) {
+        e.ifTrue(e.compare(end, LLVMIntEQ, s.scored)) {
           let outside = shape.pool > 1 ? -Double.infinity : 0
           e.each(end, e.mul(e.div(e.add(end, 63), 64), 64)) {
             e.store(e.splatConstant(outside, e.f32), e.at(out, e.mul($0, 4)))

@@ -19,17 +19,16 @@ struct ScoreKernel: Kernel, Hashable {
   let shape: ScoreShape
   let scale: Float
   let dot: Dot
+  /// Only where the step has many rows: where it has few, `AttendKernel` makes the same parts.
+  var isForManyRows = false
 
-  var name: String { "score_\(shape.name)_s\(scale)_\(dot.rawValue)" }
+  var name: String { "score_\(shape.name)_s\(scale)_\(dot.rawValue)\(isForManyRows ? "_many" : "")" }
   let argumentNames = ["q", "keys"]
 
   private static let rowGroup = 96
   private var cache: CacheShape { shape.cache }
   private var queryBytes: Int { cache.dim * cache.element.byteCount }
   private var blockBytes: Int { Int(DUSTIN_BLOCK) * cache.positionBytes }
-  /// Groups of 64 keys that share a maximum, and that all tiles of rows pass over before the next ones.
-  private static let span = 4
-
   /// Packed queries.
   var scratchBytes: Int { Self.rowGroup * queryBytes }
 
@@ -37,6 +36,15 @@ struct ScoreKernel: Kernel, Hashable {
     let e = k.e
     let sizes = Array((1...e.target.tile.rows).reversed())
     let functions = sizes.map { ($0, emitTile(e, rows: $0)) }
+    guard isForManyRows else { return emitItems(k, functions) }
+    e.ifTrue(AttendKernel.hasFewRows(k, group: shape.queryHeads / cache.heads)) {
+    } else: {
+      emitItems(k, functions)
+    }
+  }
+
+  private func emitItems(_ k: KernelBuilder, _ functions: [(Int, LLVMValue)]) {
+    let e = k.e
     let groups = shape.groups
     let pitch = AttentionState.chunks(k)
     k.deal {
@@ -88,8 +96,8 @@ struct ScoreKernel: Kernel, Hashable {
   ) {
     let e = k.e
     let groups = e.div(e.add(left, 63), 64)
-    e.each(e.int(0), groups, e.int(Self.span)) { group in
-      let stop = e.minimum(groups, e.add(group, Self.span))
+    e.each(e.int(0), groups, e.int(ScorePowers.span)) { group in
+      let stop = e.minimum(groups, e.add(group, ScorePowers.span))
       // the largest tiles first, then one of the size that is left
       func tile(_ function: LLVMValue, _ row: LLVMValue) {
         e.call(
@@ -119,7 +127,6 @@ struct ScoreKernel: Kernel, Hashable {
   private func emitTile(_ e: Emitter, rows: Int) -> LLVMValue {
     let width = e.target.tile.vectors
     let floats = e.vector(e.f32, 16)
-    let logScale = Float(Double(scale) * 1.442_695_040_888_963_4)
     return e.define("\(name)_tile\(rows)", tileParameters(e)) { p in
       func powers(_ row: Int, _ group: LLVMValue) -> LLVMValue {
         e.at(p[5], e.add(e.mul(group, 256), row * ScoreShape.partBytes + ScoreShape.powersAt))
@@ -141,24 +148,8 @@ struct ScoreKernel: Kernel, Hashable {
         }
         return best
       }
-      let scale = e.splatConstant(Double(logScale), floats)
-      let m = best.map { e.fmul(e.reduce($0, e.fmax), e.float(logScale)) }
-      let negated = m.map { LLVMBuildFNeg(e.builder, e.splat($0, 16), "")! }
-      let sums = e.loop(p[2], p[3], carried: Array(repeating: LLVMConstNull(floats)!, count: rows)) { group, sums in
-        (0..<rows).map { r in
-          let target = powers(r, group)
-          let e4 = (0..<4).map { e.exp2(e.fma(e.load(floats, e.at(target, $0 * 64)), scale, negated[r])) }
-          for v in 0..<4 { e.store(e4[v], e.at(target, v * 64)) }
-          return e.fadd(sums[r], e.fadd(e.fadd(e4[0], e4[1]), e.fadd(e4[2], e4[3])))
-        }
-      }
-      for r in 0..<rows {
-        let header = e.at(p[5], e.add(e.mul(p[2], 4), r * ScoreShape.partBytes))
-        e.store(e.splat(m[r], 4), header)
-        func lanes(_ first: Int) -> LLVMValue { e.shuffle(sums[r], sums[r], Array(first..<first + 4)) }
-        let sum = e.fadd(e.fadd(lanes(0), lanes(4)), e.fadd(lanes(8), lanes(12)))
-        e.store(sum, e.at(header, ScoreShape.sumsAt))
-      }
+      let parts = (0..<rows).map { e.at(p[5], $0 * ScoreShape.partBytes) }
+      ScorePowers(scale: scale).finish(e, parts, best, p[2], p[3])
     }
   }
 
@@ -181,6 +172,71 @@ struct ScoreKernel: Kernel, Hashable {
       return next
     }
     return (0..<rows).map { Array(sums[$0 * width..<($0 + 1) * width]) }
+  }
+}
+
+/// What makes powers, and their sums, of the products in the parts of a chunk.
+struct ScorePowers {
+  let scale: Float
+
+  /// Groups of 64 keys that share a maximum.
+  static let span = 4
+
+  /// Groups `group` ..< `stop`, a span, of some rows whose products are masked; `best` are the rows' greatest, by lanes.
+  func finish(_ e: Emitter, _ parts: [LLVMValue], _ best: [LLVMValue], _ group: LLVMValue, _ stop: LLVMValue) {
+    let floats = e.vector(e.f32, 16)
+    let logScale = Float(Double(scale) * 1.442_695_040_888_963_4)
+    let scale = e.splatConstant(Double(logScale), floats)
+    let m = best.map { e.fmul(e.reduce($0, e.fmax), e.float(logScale)) }
+    let negated = m.map { LLVMBuildFNeg(e.builder, e.splat($0, 16), "")! }
+    let zeros = Array(repeating: LLVMConstNull(floats)!, count: parts.count)
+    let sums = e.loop(group, stop, carried: zeros) { group, sums in
+      parts.indices.map { r in
+        let target = Self.products(e, parts[r], group)
+        let e4 = (0..<4).map { e.exp2(e.fma(e.load(floats, e.at(target, $0 * 64)), scale, negated[r])) }
+        for v in 0..<4 { e.store(e4[v], e.at(target, v * 64)) }
+        return e.fadd(sums[r], e.fadd(e.fadd(e4[0], e4[1]), e.fadd(e4[2], e4[3])))
+      }
+    }
+    for r in parts.indices {
+      let header = e.at(parts[r], e.mul(group, 4))
+      e.store(e.splat(m[r], 4), header)
+      func lanes(_ first: Int) -> LLVMValue { e.shuffle(sums[r], sums[r], Array(first..<first + 4)) }
+      let sum = e.fadd(e.fadd(lanes(0), lanes(4)), e.fadd(lanes(8), lanes(12)))
+      e.store(sum, e.at(header, ScoreShape.sumsAt))
+    }
+  }
+
+  static func parameters(_ e: Emitter) -> [LLVMType] { [e.pointer, e.i64] }
+
+  /// `powers(part, left)`: of a row's products with the keys of a chunk of which the first `left` count.
+  func emit(_ e: Emitter, name: String) -> LLVMValue {
+    let floats = e.vector(e.f32, 16)
+    return e.define(name, Self.parameters(e)) { p in
+      let groups = e.div(e.add(p[1], 63), 64)
+      e.each(e.int(0), groups, e.int(Self.span)) { group in
+        let stop = e.minimum(groups, e.add(group, Self.span))
+        let lowest = e.splatConstant(AttentionState.lowest, floats)
+        let best = e.loop(group, stop, carried: [lowest]) { group, best in
+          let products = Self.products(e, p[0], group)
+          let left = e.splat(e.truncate(e.sub(p[1], e.mul(group, 64))), 16)
+          var best = best[0]
+          for v in 0..<4 {
+            let counts = e.compare(e.add(e.iota(16), v * 16), LLVMIntSLT, left)
+            let product = e.load(floats, e.at(products, v * 64))
+            let masked = e.select(counts, product, e.splatConstant(-Double.infinity, floats))
+            e.store(masked, e.at(products, v * 64))
+            best = e.fmax(best, masked)
+          }
+          return [best]
+        }
+        finish(e, [p[0]], best, group, stop)
+      }
+    }
+  }
+
+  private static func products(_ e: Emitter, _ part: LLVMValue, _ group: LLVMValue) -> LLVMValue {
+    e.at(e.at(part, ScoreShape.powersAt), e.mul(group, 256))
   }
 }
 
@@ -328,7 +384,7 @@ struct ScorePoolKernel: Kernel, Hashable {
     fill(e, e.at(signal, -ScoreShape.marginBytes))
   }
   static func fillLastMargin(_ e: Emitter, _ s: KernelBuilder.Sequence, signal: LLVMValue) {
-    fill(e, e.at(signal, e.mul(e.div(e.add(s.length, 63), 64), 256)))
+    fill(e, e.at(signal, e.mul(e.div(e.add(s.scored, 63), 64), 256)))
   }
   private static func fill(_ e: Emitter, _ p: LLVMValue) {
     let lowest = e.splatConstant(-Double.infinity, e.vector(e.f32, 16))

@@ -19,6 +19,9 @@ struct ScoreShape: Hashable {
   /// One signal per KV head instead of one for all.
   let isSplit: Bool
   let pool: Int
+  /// Bytes of the partials, per row and chunk, that lie in front of the parts: the states of the attention whose kernel
+  /// makes them.
+  var before = 0
 
   /// The chosen heads of one KV head: they lie side by side.
   struct Group {
@@ -40,12 +43,17 @@ struct ScoreShape: Hashable {
   var planes: Int { isSplit ? cache.heads : 1 }
   /// The chosen heads whose scores make up each plane.
   var planeHeads: [(first: Int, count: Int)] {
-    isSplit ? groups.map { ($0.first, $0.count) } : [(0, heads.count)]
+    guard isSplit else { return [(0, heads.count)] }
+    return (0..<cache.heads).map { head in
+      groups.first { $0.head == head }.map { ($0.first, $0.count) } ?? (0, 0)
+    }
   }
 
   var name: String {
-    let list = heads.count == queryHeads ? "all" : heads.map(String.init).joined(separator: ".")
+    let list =
+      heads.count == queryHeads ? "all" : heads.isEmpty ? "none" : heads.map(String.init).joined(separator: ".")
     return "h\(queryHeads)_\(cache.name)_\(list)_\(take.rawValue)_\(reduction.rawValue)\(isSplit ? "_split" : "")"
+      + (before > 0 ? "_beside" : "")
   }
 
   static let partBytes = powersAt + Int(DUSTIN_CHUNK) * 4
@@ -58,7 +66,7 @@ struct ScoreShape: Hashable {
   private static let rawBytes = Int(DUSTIN_CHUNK) * 4 + 4 * marginBytes
 
   /// Of the step's partials, per row and chunk.
-  var partialBytes: Int { heads.count * Self.partBytes + planes * Self.rawBytes }
+  var partialBytes: Int { before + heads.count * Self.partBytes + planes * Self.rawBytes }
 
   /// Rows of a sequence that count.
   func rows(_ e: Emitter, _ s: KernelBuilder.Sequence) -> LLVMValue {
@@ -76,13 +84,13 @@ struct ScoreShape: Hashable {
     case .ends: e.add(s.row0, e.mul(number, e.add(s.rows, -1)))
     }
   }
-  /// Chunks that hold committed keys.
+  /// Chunks that hold keys which are scored.
   static func chunks(_ e: Emitter, _ s: KernelBuilder.Sequence) -> LLVMValue {
-    e.div(e.add(s.length, Int(DUSTIN_CHUNK) - 1), Int(DUSTIN_CHUNK))
+    e.div(e.add(s.scored, Int(DUSTIN_CHUNK) - 1), Int(DUSTIN_CHUNK))
   }
-  /// Committed keys from a chunk's first one on, at most 1024.
+  /// Keys that are scored from a chunk's first one on, at most 1024.
   static func keys(_ e: Emitter, _ s: KernelBuilder.Sequence, _ chunk: LLVMValue) -> LLVMValue {
-    e.minimum(e.sub(s.length, e.mul(chunk, Int(DUSTIN_CHUNK))), e.int(Int(DUSTIN_CHUNK)))
+    e.minimum(e.sub(s.scored, e.mul(chunk, Int(DUSTIN_CHUNK))), e.int(Int(DUSTIN_CHUNK)))
   }
 
   /// The part of a chunk for (row, chosen head) number `index`; those of one KV head follow each other.
@@ -90,15 +98,15 @@ struct ScoreShape: Hashable {
     _ k: KernelBuilder, _ s: KernelBuilder.Sequence, pitch: LLVMValue, chunk: LLVMValue, index: LLVMValue
   ) -> LLVMValue {
     let e = k.e
-    let before = e.mul(e.mul(s.row0, heads.count), pitch)
-    let place = e.add(e.add(before, e.mul(chunk, e.mul(rows(e, s), heads.count))), index)
-    return e.at(k.field(\.partials), e.mul(place, Self.partBytes))
+    let others = e.mul(e.mul(s.row0, heads.count), pitch)
+    let place = e.add(e.add(others, e.mul(chunk, e.mul(rows(e, s), heads.count))), index)
+    return e.at(e.at(k.field(\.partials), e.mul(e.mul(k.rows(.tokens), before), pitch)), e.mul(place, Self.partBytes))
   }
 
   /// Position 0 of a signal that is still to be pooled; a margin lies before it, and another one behind its last group.
   func raw(_ k: KernelBuilder, _ s: KernelBuilder.Sequence, pitch: LLVMValue, plane: LLVMValue) -> LLVMValue {
     let e = k.e
-    let parts = e.mul(e.mul(k.rows(.tokens), heads.count * Self.partBytes), pitch)
+    let parts = e.mul(e.mul(k.rows(.tokens), before + heads.count * Self.partBytes), pitch)
     let place = e.mul(e.mul(e.add(e.mul(s.row0, planes), plane), pitch), Self.rawBytes)
     return e.at(k.field(\.partials), e.add(e.add(parts, place), Self.marginBytes))
   }

@@ -25,6 +25,7 @@ extension KernelPlan {
 
   /// The name under which a signal or a set is kept.
   static func name(of value: Value, in function: Function) -> String {
+    if let running = value.runningArgument { return running.name }
     let isPassedOn = function.arguments.contains(value) || function.returns.contains(value)
     return isPassedOn ? value.name : "\(function.name)/\(value.name)"
   }

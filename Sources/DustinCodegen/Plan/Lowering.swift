@@ -49,6 +49,8 @@ struct FunctionLowering {
   var current: Operation?
   var tokenLimit = Int(Int32.max)
   var partialBytes = 0
+  /// The attention whose results are still in the partials, and maybe parts of a score.
+  var partialsOf: Value?
   /// What a step of the function reads of a sequence's cache.
   var reads = Program.CacheReads()
   /// Whether the caches lie as rows too, for readers through sets.
@@ -121,7 +123,8 @@ struct FunctionLowering {
     }
     func ports(_ values: [Value], _ roles: [ValueRole]) throws -> [Program.Port] {
       try zip(values, roles).map { value, role in
-        Program.Port(name: value.name, role: role.rawValue, place: try place(value))
+        Program.Port(
+          name: (value.runningArgument ?? value).name, role: role.rawValue, place: try place(value))
       }
     }
     plan.functions.append(KernelPlan.PlannedFunction(name: function.name, calls: calls))
@@ -174,6 +177,7 @@ struct FunctionLowering {
     case "rope_append": try lowerRopeAppend(op)
     case "attend": try lowerAttend(op)
     case "score": try lowerScore(op)
+    case "pool": try lowerPool(op)
     case "select": try lowerSelect(op)
     case "gather": break  // a view: the attention that reads through it has the code
     default: throw unsupported("op '\(op.name)' has no kernel", op)
@@ -335,10 +339,12 @@ struct FunctionLowering {
       throw unsupported("a bf16 cache needs {probs = bf16}, an f32 cache none", op)
     }
     let output = try element(op.result)
-    let attend = AttendKernel(
+    var attend = AttendKernel(
       cache: caches.shape, queryHeads: heads, scale: Float(op.attributes.float("scale") ?? 1), output: output, dot: dot)
     partialBytes = max(partialBytes, attend.state.bytes * heads)
+    partialsOf = op.result
     if let set { return try lowerGatherAttend(op, attend, set, caches.arguments) }
+    attend.scores = try scores(beside: op)
     let out = KernelPlan.Argument.arena(try offset(op.result))
     call(attend, [.arena(try offset(op.operands[0]))] + caches.arguments + [out], op)
     call(MergeKernel(cache: caches.shape, queryHeads: heads, output: output), [out], op)

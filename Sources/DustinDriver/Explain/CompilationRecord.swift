@@ -49,7 +49,7 @@ final class CompilationRecord: Instrumentation {
   private static func isSparse(_ line: String) -> Bool { line.contains(" = gather ") || line.contains(" = select ") }
 
   private static func readers(_ module: Module) -> [String: [String]] {
-    let names: Set<String> = ["attend", "gather", "score", "select"]
+    let names: Set<String> = ["attend", "gather", "score", "pool", "select"]
     return Dictionary(
       module.functions.map { function in
         (function.name, function.body.filter { names.contains($0.name) }.map { $0.text() })

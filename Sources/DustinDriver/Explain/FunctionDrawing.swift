@@ -48,7 +48,7 @@ struct FunctionDrawing {
 
   /// - Parameter all: the op at this place of every layer of the row.
   private func box(_ operation: Operation, _ all: [Operation]) -> String {
-    let isSparse = !operation[group: "after"].isEmpty || ["gather", "score", "select"].contains(operation.name)
+    let isSparse = !operation[group: "after"].isEmpty || ["gather", "score", "pool", "select"].contains(operation.name)
     let seconds = all.reduce(0) { $0 + time($1) }
     let shapes = operation.results.filter { !$0.isCache || operation.name == "gather" }.map(\.type.description)
     var content = Markup.element("b", [], Markup.escaped(operation.name) + detail(operation))

@@ -39,7 +39,7 @@ public struct FunctionCost: Equatable, Sendable {
       let positions = 1 + (operation[group: "after"].first.map { extents.last($0.type) } ?? length)
       return 4 * rows * perRow * positions
     case "score":
-      guard x.count == 3 else { return 0 }
+      guard x.count == 3, !operation.isBesideAttention else { return 0 }
       let heads = operation.attributes.ints("heads").map { Double($0.count) } ?? extents[x[1]]
       return 2 * rows * heads * extents[x[2]] * length
     default: return 0

@@ -13,6 +13,6 @@ public struct OpRegistry: Sendable {
   /// Every op of the language, in the order of the documentation.
   public static let standard = OpRegistry([
     .embed, .rmsnorm, .linear, .add, .mul, .silu, .cast, .reshape, .slice, .lastRow,
-    .rope, .append, .attend, .ropeAppend, .score, .select, .gather,
+    .rope, .append, .attend, .ropeAppend, .score, .pool, .select, .gather,
   ])
 }

@@ -10,11 +10,14 @@ extension OpDefinition {
       positions of j's block of b; the blocks start at multiples of b
       s[j] = mean (`reduce` = max: maximum) over rows and heads of p[r, h, j]; a result f32[KV, L] keeps the heads of each
       KV head apart; s += onto (reduce = max: the greater one); then s[j] = max of s[j'] over |j' - j| <= pool / 2
+      with `beside`: the products q k of that attention are used again, so no key is read twice; j < C, the positions of
+      `onto`, which other tokens of the round may follow, and the result takes the place of `onto`
       """,
     operandGroups: [
       OperandGroupSpec("", 1...1, "q: [T, H, D], of the cache's element type"),
       OperandGroupSpec("cache", 1...1, "kc: [L, KV, D]; positions that are not committed do not count"),
       OperandGroupSpec("onto", 0...1, "a signal of the result's type, not yet pooled"),
+      OperandGroupSpec("beside", 0...1, "what an `attend` of q over all of the cache made; with a running `onto`"),
     ],
     attributes: [
       AttributeSpec("heads", .ints, "query heads, ascending; default all"),
@@ -56,11 +59,49 @@ extension OpDefinition {
       let served = op.attributes.ints("heads").map { Set($0.map { $0 / group }).count } ?? groups
       try rule(served == groups, "a signal per KV head needs query heads of each of the \(groups) KV heads")
     }
-    let type = TensorType(.f32, (planes ? [cache.shape[1]] : []) + [cache.shape[0]])
+    let isBeside = try besideRules(op)
+    let positions = isBeside ? op[group: "onto"].first?.type.shape.last : nil
+    let type = TensorType(.f32, (planes ? [cache.shape[1]] : []) + [positions ?? cache.shape[0]])
     for onto in op[group: "onto"] {
       try rule(onto.type == type, "'onto' is \(onto.type), the signal \(type)")
     }
     return [type]
+  }
+
+  /// Whether a `score` shares its products with attention, which must then compute them.
+  private static func besideRules(_ op: Operation) throws -> Bool {
+    guard let beside = op[group: "beside"].first else { return false }
+    guard let attend = beside.definingOperation, attend.name == "attend" else {
+      throw TypeRuleError("'beside' must be what an attend made")
+    }
+    try rule(
+      attend.operands == op.operands && attend[group: "cache"].first == op[group: "cache"].first,
+      "'beside' must be attention of the same q over the same keys")
+    try rule(op.attributes.word("take") == "last", "beside attention only the last row counts: take = last")
+    try rule(op.attributes["bound"] == nil, "beside attention there are scores, no bounds")
+    try rule((op.attributes.int("pool") ?? 1) == 1, "beside attention nothing is pooled: the sum is not complete")
+    try rule(!op[group: "onto"].isEmpty, "beside attention 'onto' must be the signal that the rows add to")
+    return true
+  }
+
+  public static let pool = OpDefinition(
+    name: "pool", summary: "The maximum filter of a signal: neighbours of what is looked at count too.",
+    meaning: """
+      y[j] = max of s[j'] over |j' - j| <= width / 2
+      the dim of y may be another one than that of s, where both count the same positions: those that the function sees and
+      those of a running signal
+      """,
+    operandGroups: [OperandGroupSpec("", 1...1, "s: f32[L] or f32[KV, L]")],
+    attributes: [AttributeSpec("width", .int, "of the filter, odd; default 1, a copy")],
+    stages: [.tensor, .kernel, .planned],
+    example: "%y = pool %s {width = 5} : f32[L]"
+  ) { op, written in
+    let signal = only(op)
+    try rule(SequenceRules.isSignal(signal), "s must be a signal, f32[L] or f32[KV, L], not \(signal)")
+    let width = op.attributes.int("width") ?? 1
+    try rule(1...255 ~= width && width % 2 == 1, "the width \(width) must be odd, 1 … 255")
+    guard let result = written.first, SequenceRules.isSignal(result) else { return [signal] }
+    return [TensorType(.f32, signal.shape.dropLast() + result.shape.suffix(1))]
   }
 
   public static let select = OpDefinition(

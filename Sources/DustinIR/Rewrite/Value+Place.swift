@@ -28,11 +28,28 @@ extension Value {
     return extent != "T"
   }
 
+  /// The argument with role `running` that the value is a version of: a `score` beside attention writes over its `onto`.
+  /// Nil for all other values.
+  public var runningArgument: Value? {
+    var value = self
+    while let operation = value.definingOperation {
+      guard operation.isBesideAttention, let before = operation[group: "onto"].first else { return nil }
+      value = before
+    }
+    guard case .argument(let function, let index) = value.definition, function.argumentRoles.indices.contains(index),
+      function.argumentRoles[index] == .running
+    else { return nil }
+    return value
+  }
+
   /// Whether the value is rows that lie in the arena during a step.
   public var isRows: Bool { !isCache && !isWeight && !isSequenceValue }
 }
 
 extension Operation {
+  /// Whether it is a `score` of the products that an `attend` computes.
+  public var isBesideAttention: Bool { name == "score" && !self[group: "beside"].isEmpty }
+
   /// Number of the first result that is a cache; nil if none is.
   var resultCacheStart: Int? {
     let caches = self[group: "cache"].count

@@ -7,7 +7,8 @@ struct FunctionVerifier {
   private(set) var diagnostics: [Diagnostic] = []
   /// Arguments and results above the current operation.
   private var visible: Set<Value> = []
-  /// Cache versions that have been appended to, and the op that did it: their slots hold the next version now.
+  /// Cache versions that have been appended to, versions of running signals that have been added to, and the op that did
+  /// it: their memory holds the next version now.
   private var overwritten: [Value: String] = [:]
   /// What gathered views show.
   private var sources: [Value: Value] = [:]
@@ -109,7 +110,22 @@ struct FunctionVerifier {
         report("return-role", "the cache \(show(value)) must be returned with role cache")
       } else if let (isType, message) = SequenceRules.roleProblem(value, role) {
         report(isType ? "sequence-type" : "return-role", "\(show(value)) \(message)")
+      } else if role != .running, value.runningArgument != nil {
+        report("return-role", "\(show(value)) is a running signal and must be returned with role running")
       }
+    }
+    checkRunningReturns()
+  }
+
+  /// A function gives the last versions of all its running signals, or only reads them.
+  private mutating func checkRunningReturns() {
+    let taken = zip(function.arguments, function.argumentRoles).filter { $1 == .running }.map(\.0)
+    let given = zip(function.returns, function.returnRoles).filter { $1 == .running }.map(\.0)
+    if given.isEmpty && !taken.contains(where: { overwritten[$0] != nil }) { return }
+    if given.map(\.runningArgument) != taken {
+      report(
+        "return-role",
+        "the results with role running must be the arguments with that role, or what they became, in order")
     }
   }
 
@@ -224,6 +240,19 @@ struct FunctionVerifier {
       report(
         "sequence-value", "\(show(value)) is \(value.type), which lies with the sequence: the op works on rows",
         operation, index)
+    }
+    for value in operation.allOperands where !value.isCache && sources[value] == nil {
+      guard let op = overwritten[value] else { continue }
+      report("running-order", staleness(value, op, "read"), operation, index)
+    }
+    if operation.isBesideAttention, let sum = operation[group: "onto"].first {
+      if sum.runningArgument == nil {
+        report(
+          "running-role", "\(show(sum)) must be an argument with role running or a later version of one", operation,
+          index
+        )
+      }
+      overwritten[sum] = operation.name
     }
     if operation.name == "select", let message = SequenceRules.setProblem(operation, context.module) {
       report("set-bound", message, operation, index)

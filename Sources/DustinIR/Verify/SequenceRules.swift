@@ -11,6 +11,7 @@ enum SequenceRules {
   static func roleProblem(_ value: Value, _ role: ValueRole) -> (isType: Bool, message: String)? {
     guard value.isSequenceValue else {
       if role == .row || role == .rows, !value.isRows { return (false, "has role \(role.rawValue) but is no rows") }
+      if role == .running { return (false, "has role running but is no signal") }
       return nil
     }
     guard isSignal(value.type) || isSet(value.type) else {
@@ -19,9 +20,10 @@ enum SequenceRules {
         "is \(value.type), which is neither rows nor a signal, f32[L] or f32[KV, L], nor a set, i32[S] or i32[KV, S]"
       )
     }
-    if role == .round || role == .static { return nil }
+    if role == .round || role == .static || (role == .running && isSignal(value.type)) { return nil }
     let kind = isSignal(value.type) ? "signal" : "set"
-    return (false, "is a \(kind), \(value.type): its role must be round or static, not \(role.rawValue)")
+    let roles = isSignal(value.type) ? "round, running or static" : "round or static"
+    return (false, "is a \(kind), \(value.type): its role must be \(roles), not \(role.rawValue)")
   }
 
   static func isSignal(_ type: TensorType) -> Bool { type.element == .f32 && hasSequenceShape(type) }
@@ -87,6 +89,8 @@ enum SequenceRules {
 
     /// What is wrong when a function names the value too; nil when it means the same.
     mutating func problem(_ value: Value, _ role: ValueRole, in function: Function) -> String? {
+      // The next version of a running signal goes by its argument's name, whatever its own.
+      let value = role == .running ? value.runningArgument ?? value : value
       guard value.isSequenceValue || role == .row || role == .rows else { return nil }
       let own = Lexical.symbol(function.name)
       guard let first = known[value.name] else {

@@ -5,13 +5,17 @@ import DustinSupport
   import Glibc
 #endif
 
-// score, select, gather.
+// score, pool, select, gather.
 
 extension OpEvaluation {
   func score() throws -> [Interpreter.Argument] {
     let q = try tensor()
     let cache = try cacheVersion("cache", 0)
-    let (keys, length) = (cache.storage, cache.length)
+    let keys = cache.storage
+    // Beside attention the positions are those of the running signal; rows in flight may be among them.
+    let sum = operation.isBesideAttention ? try tensor("onto").shape.last : nil
+    let length = sum ?? cache.length
+    guard length <= keys.written else { throw error("there are no keys of \(length) positions, only \(keys.written)") }
     let heads = q.shape[1]
     guard cache.positions == nil, keys.heads > 0, heads % keys.heads == 0, keys.dim == q.shape[2] else {
       throw error("\(heads) query heads of \(q.shape[2]) do not fit the cache")
@@ -67,6 +71,17 @@ extension OpEvaluation {
     return signal.indices.map { index in
       signal[max(0, index - width / 2)...min(signal.count - 1, index + width / 2)].max() ?? signal[index]
     }
+  }
+
+  func pool() throws -> [Interpreter.Argument] {
+    let signal = try tensor()
+    let length = signal.shape.last ?? 0
+    let floats = signal.floats
+    let width = attributes.int("width") ?? 1
+    let planes = stride(from: 0, to: length > 0 ? floats.count : 0, by: max(1, length)).flatMap {
+      pooled(Array(floats[$0..<$0 + length]), width: width)
+    }
+    return [.tensor(Tensor(.f32, resultShapes[0], rounding: planes))]
   }
 
   func select() throws -> [Interpreter.Argument] {

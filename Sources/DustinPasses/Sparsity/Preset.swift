@@ -56,6 +56,7 @@ extension PassRegistry {
   public static let sparsity: PassRegistry = {
     var registry = PassRegistry()
     registry.register(LookAhead())
+    registry.register(FuseLookAhead())
     registry.register(SparsifyDraft())
     registry.register(SparsifyVerify())
     registry.register(ShareSelection())

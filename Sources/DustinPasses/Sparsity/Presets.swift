@@ -81,7 +81,7 @@ public struct DustinPreset: Preset {
     if role == .draft {
       guard needsDraft else { return "" }
       let ahead = passText("look-ahead", [("heads", look), ("pool", pool)])
-      if draft == 0 { return ahead }
+      if draft == 0 { return ahead + fuseText(refresh: refresh) }
       return ahead + ","
         + passText(
           "sparsify-draft", [("budget", draft), ("sink", sink), ("recent", draftPart)])
@@ -96,6 +96,12 @@ public struct DustinPreset: Preset {
         ("dense-layers", denseLayers.isEmpty ? nil : denseLayers),
       ]) + policyText(refresh: refresh, denseEvery: denseEvery)
   }
+}
+
+/// Behind the look-ahead of a dense draft, which proposes four tokens a round unless somebody says another number.
+private func fuseText(refresh: Int = 1) -> String {
+  // Numbers that cannot be are the policy's to refuse.
+  "," + passText("fuse-lookahead", [("rows", 5 * min(max(1, refresh), 1 << 10))])
 }
 
 private func policyText(refresh: Int = 1, denseEvery: Int = 0) -> String {
@@ -151,7 +157,7 @@ public struct DustinDraftPreset: Preset {
   public var calibratedOptions: [String] { ["look", "pool"] }
 
   public func pipeline(for role: PresetRole) -> String {
-    if role == .draft { return passText("look-ahead", [("heads", look), ("pool", pool)]) }
+    if role == .draft { return passText("look-ahead", [("heads", look), ("pool", pool)]) + fuseText() }
     return passText(
       "sparsify-verify",
       [("signals", [SparsifyVerify.Signal.look]), ("budget", budget), ("sink", sink), ("recent", recent)])
@@ -285,7 +291,7 @@ public struct SpecAttnPreset: Preset {
 
   public func pipeline(for role: PresetRole) -> String {
     if role == .draft {
-      return passText("look-ahead", [("heads", look), ("pool", 1), ("reduce", LookAhead.Reduce.max)])
+      return passText("look-ahead", [("heads", look), ("pool", 1), ("reduce", LookAhead.Reduce.max)]) + fuseText()
     }
     return passText(
       "sparsify-verify",

@@ -66,9 +66,13 @@ extension Function {
         at: query.definingOperation?.location ?? location)
     }
     query.name = name
-    // Caches stay the last results.
+    insertReturn(query, role: role)
+  }
+
+  /// Adds a result; caches stay the last ones.
+  func insertReturn(_ value: Value, role: ValueRole) {
     let index = returnRoles.firstIndex(of: .cache) ?? returns.count
-    returns.insert(query, at: index)
+    returns.insert(value, at: index)
     returnRoles.insert(role, at: index)
   }
 
