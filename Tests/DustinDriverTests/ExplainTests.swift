@@ -60,7 +60,9 @@ final class ExplainTests: XCTestCase {
     XCTAssertEqual(bytes("attend").truncatingRemainder(dividingBy: position), 0)
     XCTAssertGreaterThanOrEqual(bytes("attend"), 65 * position)
     XCTAssertEqual(verify.bytes, bytes("matmul") + bytes("attend"))
-    XCTAssertTrue(verify.calls.allSatisfy { $0.seconds.isFinite && $0.seconds > 0 })
+    // A call may take less than a step takes without it varies.
+    XCTAssertTrue(verify.calls.allSatisfy { $0.seconds.isFinite && $0.seconds >= 0 })
+    XCTAssertGreaterThan(verify.seconds, 0)
   }
 
   func testWrongUse() {

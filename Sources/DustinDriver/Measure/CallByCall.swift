@@ -5,7 +5,8 @@ import DustinSupport
 
 extension LoadedModel {
   /// The model with every call of the given functions as one more function, `verify#12`, whose result `rows` are those
-  /// of the call's op. Run one behind the other in one engine they compute what the functions compute.
+  /// of the call's op. Run one behind the other in one engine they compute what the functions compute. `verify#` calls
+  /// nothing: what it takes is the step's own.
   func callByCall(_ functions: [String]) throws -> CompiledModel {
     var program = compiled.program
     var single: [Program.Function] = []
@@ -21,34 +22,39 @@ extension LoadedModel {
         part.results = Self.rowPort(of: call.operation).map { [$0] } ?? []
         single.append(part)
       }
+      var nothing = function
+      nothing.name = "\(name)#"
+      nothing.table = []
+      nothing.results = []
+      single.append(nothing)
     }
     program.functions += single
     return try compiled.running(program)
   }
 
-  /// Runs a step call by call, in an engine of `callByCall`'s program.
-  ///
-  /// - Returns: Seconds of every call of the function, the best of the runs, which are one at least.
+  /// Seconds of each call of a step, in an engine of `callByCall`'s program: the best of a few runs of all calls, without
+  /// what any step takes.
   func callSeconds(of function: String, in engine: Engine, _ rows: [StepRows], runs: Int) throws -> [Double] {
-    var best = [Double](repeating: .infinity, count: plan.calls(of: function)?.count ?? 0)
+    let names = ["\(function)#"] + (plan.calls(of: function) ?? []).indices.map { "\(function)#\($0)" }
+    var best = [Double](repeating: .infinity, count: names.count)
     for _ in 0..<max(1, runs) {
-      for index in best.indices {
+      for (index, name) in names.enumerated() {
         try checkInterruption()
-        best[index] = min(best[index], try timed { _ = try engine.step("\(function)#\(index)", rows) })
+        best[index] = min(best[index], try timed { _ = try engine.step(name, rows) })
       }
     }
-    return best
+    return best.dropFirst().map { max(0, $0 - best[0]) }
   }
 
-  /// `callSeconds`, summed by kernel family.
+  /// The same summed by kernel family.
   ///
   /// - Returns: Families and seconds, the longest first.
   func kernelSeconds(
     of function: String, in engine: Engine, _ rows: [StepRows], runs: Int
   ) throws -> [(name: String, seconds: Double)] {
-    let best = try callSeconds(of: function, in: engine, rows, runs: runs)
+    let times = try callSeconds(of: function, in: engine, rows, runs: runs)
     var sums: [(name: String, seconds: Double)] = []
-    for (call, time) in zip(plan.calls(of: function) ?? [], best) {
+    for (call, time) in zip(plan.calls(of: function) ?? [], times) {
       // The output matrix is a family of its own: its size does not follow the layers.
       let isOutput = call.operation.results.first.map { $0.name.hasPrefix("logits") } ?? false
       let name = isOutput ? "\(call.family) of the logits" : call.family

@@ -63,11 +63,15 @@ struct RoundBenchReport {
       ])
     }
     text += phases.text
-    for line in benchmark.lines where !line.kernels.isEmpty {
-      let total = line.kernels.reduce(0) { $0 + $1.seconds }
-      let parts = line.kernels.prefix(8).map { "\($0.name) \(fixed(100 * $0.seconds / max(total, 1e-12), 0)) %" }
-      text += "\nsparse verification of \(line.batch) x \(benchmark.gamma + 1) rows behind \(grouped(line.length)), "
-      text += "call by call \(fixed(total * 1e3, 2)) ms: \(parts.joined(separator: ", "))\n"
+    for line in benchmark.lines where !line.steps.isEmpty {
+      text += "\nsteps of sparse rounds behind \(grouped(line.length)), batch \(line.batch), call by call:\n"
+      for step in line.steps {
+        let parts = step.kernels.prefix(8).map {
+          "\($0.name) \(fixed(100 * $0.seconds / max(step.seconds, 1e-12), 0)) %"
+        }
+        text += "  @\(step.function), \(line.batch) x \(step.rows) row\(step.rows == 1 ? "" : "s"): "
+        text += "\(fixed(step.seconds * 1e3, 2)) ms: \(parts.joined(separator: ", "))\n"
+      }
     }
     for line in benchmark.lines {
       guard let stack = line.stack else { continue }
@@ -99,7 +103,10 @@ struct RoundBenchReport {
     let run = line.metrics
     let ratios = ratios(line)
     let coverage = line.stack?.signalCoverage ?? run.signalCoverage
-    let kernels = line.kernels.map { (key: $0.name, value: JSON.double($0.seconds)) }
+    let steps: [(key: String, value: JSON)] = line.steps.map { step in
+      let kernels = step.kernels.map { (key: $0.name, value: JSON.double($0.seconds)) }
+      return (key: "\(step.function)_kernel_seconds", value: .object(kernels))
+    }
     let exact: [(key: String, value: JSON)] = [
       (key: "exact_agreement", value: line.stack.map { .double($0.agreement) } ?? .null),
       (key: "exact_rounds", value: line.stack.map { .double($0.meanRounds) } ?? .null),
@@ -123,12 +130,11 @@ struct RoundBenchReport {
           (key: "other", value: seconds(run.otherSeconds)),
         ])
       ),
-      (key: "verify_kernel_seconds", value: .object(kernels)),
       (key: "target_kv_bytes", value: .int(run.targetTraffic.bytesRead)),
       (key: "draft_kv_bytes", value: .int(run.draftTraffic.bytesRead)),
       (key: "new_tokens", value: .int(run.decodeTokens)),
       (key: "arr_estimate", value: coverage.map { .double($0) } ?? .null),
     ]
-    return .object(entries + exact)
+    return .object(entries + steps + exact)
   }
 }

@@ -26,10 +26,20 @@ struct RoundBenchmark {
     /// Least seconds a token at this run's limits, with the acceptance and the bytes that were measured.
     let leastSecondsPerToken: Double
 
-    /// Seconds of each kernel family in one verification of all rows, call by call; sparse rounds only.
-    var kernels: [(name: String, seconds: Double)] = []
+    /// The steps of a round, call by call; sparse rounds only.
+    var steps: [Step] = []
 
     var rate: Double { rates[rates.count / 2] }
+  }
+  /// One function over all sequences of a batch.
+  struct Step {
+    let function: String
+    /// Of each sequence.
+    let rows: Int
+    /// Seconds of each kernel family, the longest first.
+    let kernels: [(name: String, seconds: Double)]
+
+    var seconds: Double { kernels.reduce(0) { $0 + $1.seconds } }
   }
   private(set) var lines: [Line] = []
 
@@ -55,8 +65,12 @@ struct RoundBenchmark {
     self.gamma = gamma
     self.runs = runs
     self.longestText = longestText
-    target = try Engine(model: pair.target.callByCall(["verify"]), team: team)
-    draft = try pair.draft.map { try Engine(model: $0.compiled, team: team) }
+    func engine(_ model: LoadedModel, _ functions: [String]) throws -> Engine {
+      try Engine(
+        model: model.callByCall(functions.filter { model.compiled.program.function($0) != nil }), team: team)
+    }
+    target = try engine(pair.target, ["select", "verify"])
+    draft = try pair.draft.map { try engine($0, ["draft", "look"]) }
   }
 
   private struct Sequence {
@@ -137,13 +151,37 @@ struct RoundBenchmark {
       way: way, length: length, batch: sequences.count, metrics: middle.metrics, stack: middle.stack,
       rates: results.map(\.metrics.decodeTokensPerSecond),
       leastSecondsPerToken: least(way, middle.metrics, middle.stack, batch: sequences.count))
-    if way == .sparse {
-      // Behind what the last run wrote, through the sets that it chose last.
-      line.kernels = try pair.target.kernelSeconds(
-        of: "verify", in: target,
-        sequences.map { StepRows($0.target, $0.prompt.prefix(gamma + 1)) }, runs: max(runs, 5))
-    }
+    if way == .sparse { line.steps = try callByCall(sequences) }
     lines.append(line)
+  }
+
+  /// The steps of a round behind what the last run wrote, through the sets that it chose last.
+  private func callByCall(_ sequences: ArraySlice<Sequence>) throws -> [Step] {
+    var steps: [Step] = []
+    func measure(_ model: LoadedModel, _ engine: Engine, _ function: String, rows: Int, _ cache: (Sequence) -> KVCache?)
+      throws
+    {
+      guard let compiled = model.compiled.program.function(function) else { return }
+      let takesTokens = compiled.arguments.contains { $0.name == "ids" }
+      let share = sequences.compactMap { sequence in
+        cache(sequence).map { takesTokens ? StepRows($0, sequence.prompt.prefix(rows)) : StepRows($0) }
+      }
+      let kernels = try model.kernelSeconds(of: function, in: engine, share, runs: max(runs, 5))
+      steps.append(Step(function: function, rows: rows, kernels: kernels))
+    }
+    if let model = pair.draft, let draft {
+      try measure(model, draft, "draft", rows: 1) { $0.draft }
+      let share = sequences.compactMap { sequence in
+        sequence.draft.map { StepRows($0, sequence.prompt.prefix(gamma + 1)) }
+      }
+      // A full round's rows: the last round of a run may have had fewer.
+      let ahead = try draft.step("draft", share)
+      for sequence in share.indices { try ahead.keep(sequence: sequence, rows: 0..<gamma + 1) }
+      try measure(model, draft, "look", rows: gamma + 1) { $0.draft }
+    }
+    try measure(pair.target, target, "select", rows: gamma + 1) { $0.target }
+    try measure(pair.target, target, "verify", rows: gamma + 1) { $0.target }
+    return steps
   }
 
   /// What bytes and operations need at the limits: caches as they were read, the weights once a step, two operations a
