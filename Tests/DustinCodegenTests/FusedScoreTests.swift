@@ -153,12 +153,11 @@ final class FusedScoreTests: XCTestCase {
         }
       }
     }
-    XCTAssertLessThanOrEqual(worst, Self.bound, "\(one), seed \(seed)")
+    // As in `ScoreTests`.
+    let bound: Float = one.element == .bf16 ? 2.5e-6 + 1 / 512 : 2.5e-6
+    XCTAssertLessThanOrEqual(worst, bound, "\(one), seed \(seed)")
     return worst
   }
-
-  /// As in `ScoreTests`.
-  private static let bound: Float = 2.5e-6
 
   private func caches(_ engine: Engine, _ prompts: [[Int32]]) throws -> [KVCache] {
     try prompts.map { prompt in
@@ -199,7 +198,7 @@ final class FusedScoreTests: XCTestCase {
       let rows = [[1, 1, 1], [3, 2, 1], [1, 1, 1], [1, 30, 1], [40, 9, 60]]
       worst = max(worst, try check(one, seed: seed, rows: rows, runnableTargets(round: Int(seed) - 1)))
     }
-    print("fused scores: \(worst) of the signal's largest magnitude, allowed \(Self.bound)")
+    print("fused scores: \(worst) of the signal's largest magnitude")
   }
 
   /// A round that begins with more rows than one.

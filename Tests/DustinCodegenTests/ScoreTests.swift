@@ -124,7 +124,7 @@ final class ScoreTests: XCTestCase {
         for position in 0..<input.length {
           let (found, wanted) = (signal[position], input.expected[plane * input.length + position])
           let difference = abs(found - wanted) / scale
-          if !(difference <= Self.bound) {
+          if !(difference <= Self.bound(one)) {
             XCTFail("plane \(plane), position \(position) of \(input.length): \(found), not \(wanted); \(label)")
             return .infinity
           }
@@ -135,8 +135,9 @@ final class ScoreTests: XCTestCase {
     return worst
   }
 
-  /// At most four times the worst that is seen: exponents of sums of 128 products.
-  private static let bound: Float = 2.5e-6
+  /// At most four times the worst that is seen: exponents of sums of 128 products. The shares of bf16 keys are bf16 until
+  /// they are summed.
+  static func bound(_ one: Case) -> Float { one.element == .bf16 && one.bound == nil ? 2.5e-6 + 1 / 512 : 2.5e-6 }
 
   private func check(_ one: Case, lengths: [Int], seed: UInt64) throws -> Float {
     var random = SeededGenerator(seed: seed)
@@ -180,7 +181,7 @@ final class ScoreTests: XCTestCase {
       let chosen = (0..<3).map { _ in lengths.randomElement(using: &random) ?? 1 }
       worst = max(worst, try check(one, lengths: chosen, seed: seed))
     }
-    print("score: \(worst) of the signal's largest magnitude, allowed \(Self.bound)")
+    print("score: \(worst) of the signal's largest magnitude")
   }
 
   func testBoundsAgreeWithTheInterpreter() throws {
@@ -202,7 +203,7 @@ final class ScoreTests: XCTestCase {
       let chosen = (0..<3).map { _ in lengths.randomElement(using: &random) ?? 1 }
       worst = max(worst, try check(one, lengths: chosen, seed: seed))
     }
-    print("score, bounds: \(worst) of the signal's largest magnitude, allowed \(Self.bound)")
+    print("score, bounds: \(worst) of the signal's largest magnitude")
   }
 
   /// A sequence's bits do not depend on its neighbours, the threads, its capacity, or rows that do not count.
@@ -266,7 +267,7 @@ final class ScoreTests: XCTestCase {
       let sequence = input.sequence(one, compiled)
       try compiled.run("score", [(sequence, rows: 5)], rows: ["q": input.queries])
       for plane in planes(one, sequence) {
-        XCTAssertEqual(plane.reduce(0) { $0 + Double($1) }, 1, accuracy: 1e-5, "\(target)")
+        XCTAssertEqual(plane.reduce(0) { $0 + Double($1) }, 1, accuracy: 1e-4, "\(target)")
       }
     }
   }

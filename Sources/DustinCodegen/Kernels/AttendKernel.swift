@@ -56,7 +56,7 @@ struct AttendKernel: Kernel, Hashable {
     let functions = sizes.map { ($0, tile.emit(e, rows: $0, name: "\(name)_tile\($0)")) }
     let merge = AttentionMerge(dim: cache.dim).emit(e, name: "\(name)_merge")
 
-    let powers = scores == nil ? nil : ScorePowers(scale: scale).emit(e, name: "\(name)_powers")
+    let powers = scores.map { ScorePowers(shape: $0, scale: scale).emit(e, name: "\(name)_powers") }
     e.ifTrue(Self.hasFewRows(k, group: group)) {
       chunkItems(k, functions, powers)
     } else: {

@@ -29,8 +29,10 @@ struct ScoreKernel: Kernel, Hashable {
   private var cache: CacheShape { shape.cache }
   private var queryBytes: Int { cache.dim * cache.element.byteCount }
   private var blockBytes: Int { Int(DUSTIN_BLOCK) * cache.positionBytes }
-  /// Packed queries.
-  var scratchBytes: Int { Self.rowGroup * queryBytes }
+  // one thread's scratch: packed queries, then a tile's products with a span of keys
+  private var productsAt: Int { (Self.rowGroup * queryBytes + 63) / 64 * 64 }
+  private static let productBytes = ScorePowers.span * 64 * 4
+  var scratchBytes: Int { productsAt + CPUTarget.mostRows * Self.productBytes }
 
   func emit(_ k: KernelBuilder) {
     let e = k.e
@@ -65,7 +67,8 @@ struct ScoreKernel: Kernel, Hashable {
       e.each(e.int(0), rows, e.int(Self.rowGroup)) { row0 in
         let end = e.minimum(rows, e.add(row0, Self.rowGroup))
         pack(k, s, row0, end, first: first, count: count)
-        multiply(k, row0, end, keys: keys, left: left, parts: parts, functions)
+        let following = e.at(keys, e.mul(k.count(\.threads), Int(DUSTIN_CHUNK) * cache.positionBytes))
+        multiply(k, row0, end, keys: keys, left: left, following: following, parts: parts, functions)
       }
     }
   }
@@ -90,21 +93,34 @@ struct ScoreKernel: Kernel, Hashable {
     }
   }
 
+  /// - Parameter following: Keys of the thread's next chunk.
   private func multiply(
-    _ k: KernelBuilder, _ row0: LLVMValue, _ end: LLVMValue, keys: LLVMValue, left: LLVMValue, parts: LLVMValue,
-    _ functions: [(Int, LLVMValue)]
+    _ k: KernelBuilder, _ row0: LLVMValue, _ end: LLVMValue, keys: LLVMValue, left: LLVMValue, following: LLVMValue,
+    parts: LLVMValue, _ functions: [(Int, LLVMValue)]
   ) {
     let e = k.e
     let groups = e.div(e.add(left, 63), 64)
+    let spanBytes = ScorePowers.span * 64 * cache.positionBytes
+    // Every tile fetches its share of the next span's keys, evenly: what it reads itself is there already. A single one
+    // has no time for that, and fetches the group behind its own.
+    let (most, width) = (functions[0].0, e.target.tile.vectors)
+    let tiles = e.div(e.add(e.sub(end, row0), most - 1), most)
+    let lines = e.div(e.add(tiles, width - 1), tiles)
     e.each(e.int(0), groups, e.int(ScorePowers.span)) { group in
       let stop = e.minimum(groups, e.add(group, ScorePowers.span))
+      let ahead = e.select(e.compare(tiles, LLVMIntEQ, e.int(1)), e.add(group, 1), stop)
+      let next = e.select(
+        e.compare(ahead, LLVMIntSLT, groups), e.at(keys, e.mul(ahead, 64 * cache.positionBytes)), following)
       // the largest tiles first, then one of the size that is left
       func tile(_ function: LLVMValue, _ row: LLVMValue) {
+        let number = e.div(e.sub(row, row0), most)
+        let share = e.mul(e.mul(number, lines), spanBytes / width)
         e.call(
           function, tileParameters(e),
           [
             e.at(k.scratch(), e.mul(e.sub(row, row0), queryBytes)), keys, group, stop, left,
-            e.at(parts, e.mul(row, ScoreShape.partBytes)),
+            e.at(parts, e.mul(row, ScoreShape.partBytes)), e.at(next, e.rem(share, spanBytes)), lines,
+            e.at(k.scratch(), productsAt),
           ])
       }
       let most = functions[0].0
@@ -119,29 +135,33 @@ struct ScoreKernel: Kernel, Hashable {
   }
 
   private func tileParameters(_ e: Emitter) -> [LLVMType] {
-    [e.pointer, e.pointer, e.i64, e.i64, e.i64, e.pointer]
+    [e.pointer, e.pointer, e.i64, e.i64, e.i64, e.pointer, e.pointer, e.i64, e.pointer]
   }
 
-  /// `tile(queries, keys, group, stop, left, part)`: a fixed number of rows against groups `group` ..< `stop` of a chunk of
-  /// which the first `left` keys count; `part` is the first row's.
+  /// `tile(queries, keys, group, stop, left, part, fetched, lines)`: a fixed number of rows against groups `group` ..< `stop`
+  /// of a chunk of which the first `left` keys count; `part` is the first row's. Meanwhile memory from `fetched` on is
+  /// brought near, `lines` cache lines at every step of the products.
   private func emitTile(_ e: Emitter, rows: Int) -> LLVMValue {
     let width = e.target.tile.vectors
     let floats = e.vector(e.f32, 16)
+    let (walks, units) = (4 / width, cache.dim / dot.unit)
     return e.define("\(name)_tile\(rows)", tileParameters(e)) { p in
-      func powers(_ row: Int, _ group: LLVMValue) -> LLVMValue {
-        e.at(p[5], e.add(e.mul(group, 256), row * ScoreShape.partBytes + ScoreShape.powersAt))
+      func products(_ row: Int, _ group: LLVMValue) -> LLVMValue {
+        e.at(p[8], e.add(e.mul(e.sub(group, p[2]), 256), row * Self.productBytes))
       }
       let lowest = e.splatConstant(AttentionState.lowest, floats)
       let best = e.loop(p[2], p[3], carried: Array(repeating: lowest, count: rows)) { group, best in
         let keys = e.at(p[1], e.mul(group, 64 * cache.positionBytes))
         let left = e.splat(e.truncate(e.sub(p[4], e.mul(group, 64))), 16)
         var best = best
-        for first in stride(from: 0, to: 4, by: width) {
+        for (walk, first) in stride(from: 0, to: 4, by: width).enumerated() {
+          let steps = e.add(e.mul(e.sub(group, p[2]), walks * units), walk * units)
+          let fetched = (e.at(p[6], e.mul(e.mul(steps, p[7]), 64)), p[7])
           let counts = (0..<width).map { e.compare(e.add(e.iota(16), (first + $0) * 16), LLVMIntSLT, left) }
-          for (r, sums) in multiplyKeys(e, p[0], keys, rows: rows, first: first).enumerated() {
+          for (r, sums) in multiplyKeys(e, p[0], keys, rows: rows, first: first, fetched).enumerated() {
             for v in 0..<width {
               let masked = e.select(counts[v], sums[v], e.splatConstant(-Double.infinity, floats))
-              e.store(masked, e.at(powers(r, group), (first + v) * 64))
+              e.store(masked, e.at(products(r, group), (first + v) * 64))
               best[r] = e.fmax(best[r], masked)
             }
           }
@@ -149,22 +169,24 @@ struct ScoreKernel: Kernel, Hashable {
         return best
       }
       let parts = (0..<rows).map { e.at(p[5], $0 * ScoreShape.partBytes) }
-      ScorePowers(scale: scale).finish(e, parts, best, p[2], p[3])
+      ScorePowers(shape: shape, scale: scale).finish(e, parts, best, p[2], p[3], products: products)
     }
   }
 
   /// The products of all rows with `width` vectors of keys from vector `first` on.
   private func multiplyKeys(
-    _ e: Emitter, _ queries: LLVMValue, _ keys: LLVMValue, rows: Int, first: Int
+    _ e: Emitter, _ queries: LLVMValue, _ keys: LLVMValue, rows: Int, first: Int,
+    _ fetched: (from: LLVMValue, lines: LLVMValue)
   ) -> [[LLVMValue]] {
     let width = e.target.tile.vectors
     let start = [LLVMValue](repeating: LLVMConstNull(e.vector(e.f32, 16)), count: rows * width)
+    let offsets = (0..<width).map { e.mul(e.minimum(e.int($0), e.add(fetched.lines, -1)), 64) }
     let sums = e.loop(e.int(0), e.int(cache.dim / dot.unit), carried: start, atLeastOnce: true) { unit, sums in
       var next = sums
       let lane = e.at(keys, e.mul(unit, 64))
       let packed = (0..<width).map { dot.packed(e, e.at(lane, (first + $0) * blockBytes)) }
-      // The next group's keys: memory would be idle during the exponentials.
-      for v in 0..<width { e.prefetch(e.at(lane, (first + v + 4) * blockBytes)) }
+      let line = e.at(fetched.from, e.mul(e.mul(unit, fetched.lines), 64))
+      for v in offsets { e.prefetch(e.at(line, v), pastFirst: true) }
       for r in 0..<rows {
         let q = dot.broadcast(e, e.at(e.at(queries, e.mul(unit, 4)), r * queryBytes))
         for v in 0..<width { next[r * width + v] = dot.accumulate(e, next[r * width + v], packed[v], q) }
@@ -175,15 +197,22 @@ struct ScoreKernel: Kernel, Hashable {
   }
 }
 
-/// What makes powers, and their sums, of the products in the parts of a chunk.
+/// What makes powers, and their sums, of products with the keys of a chunk.
 struct ScorePowers {
+  let shape: ScoreShape
   let scale: Float
 
   /// Groups of 64 keys that share a maximum.
   static let span = 4
 
   /// Groups `group` ..< `stop`, a span, of some rows whose products are masked; `best` are the rows' greatest, by lanes.
-  func finish(_ e: Emitter, _ parts: [LLVMValue], _ best: [LLVMValue], _ group: LLVMValue, _ stop: LLVMValue) {
+  ///
+  /// - Parameter products: Where those of a row with a group lie. They may take the place of the part's powers: a power
+  ///   never lies behind its product.
+  func finish(
+    _ e: Emitter, _ parts: [LLVMValue], _ best: [LLVMValue], _ group: LLVMValue, _ stop: LLVMValue,
+    products: (_ row: Int, _ group: LLVMValue) -> LLVMValue
+  ) {
     let floats = e.vector(e.f32, 16)
     let logScale = Float(Double(scale) * 1.442_695_040_888_963_4)
     let scale = e.splatConstant(Double(logScale), floats)
@@ -192,9 +221,13 @@ struct ScorePowers {
     let zeros = Array(repeating: LLVMConstNull(floats)!, count: parts.count)
     let sums = e.loop(group, stop, carried: zeros) { group, sums in
       parts.indices.map { r in
-        let target = Self.products(e, parts[r], group)
-        let e4 = (0..<4).map { e.exp2(e.fma(e.load(floats, e.at(target, $0 * 64)), scale, negated[r])) }
-        for v in 0..<4 { e.store(e4[v], e.at(target, v * 64)) }
+        let source = products(r, group)
+        let target = e.at(parts[r], ScoreShape.powersAt)
+        let e4 = (0..<4).map { vector in
+          let exponent = e.fma(e.load(floats, e.at(source, vector * 64)), scale, negated[r])
+          return shape.cache.element == .bf16 ? e.exp2ForBF16(exponent) : e.exp2(exponent)
+        }
+        for v in 0..<4 { shape.storePowers(e, e4[v], target, e.add(e.mul(group, 64), v * 16)) }
         return e.fadd(sums[r], e.fadd(e.fadd(e4[0], e4[1]), e.fadd(e4[2], e4[3])))
       }
     }
@@ -230,7 +263,7 @@ struct ScorePowers {
           }
           return [best]
         }
-        finish(e, [p[0]], best, group, stop)
+        finish(e, [p[0]], best, group, stop) { Self.products(e, p[0], $1) }
       }
     }
   }
@@ -329,19 +362,21 @@ struct ScoreSumKernel: Kernel, Hashable {
       let start = e.mul(chunk, Int(DUSTIN_CHUNK) * 4)
       let out = e.at(target(k, s, pitch: pitch, plane: plane), start)
       let onto = hasOnto ? e.at(k.signal(2, s, plane: plane), start) : nil
-      e.each(e.int(0), left, e.int(64)) { key in
+      /// `groups` times 64 positions from `key` on, whose powers have one factor.
+      func sum(_ key: LLVMValue, groups: Int) {
         let offset = e.mul(key, 4)
-        let sums = e.loop(e.int(0), count, carried: Array(repeating: LLVMConstNull(floats)!, count: 4)) { index, sums in
+        let zeros = Array(repeating: LLVMConstNull(floats)!, count: 4 * groups)
+        let sums = e.loop(e.int(0), count, carried: zeros) { index, sums in
           let part = e.at(parts, e.mul(index, ScoreShape.partBytes))
           let factor = e.splat(e.load(e.f32, e.at(part, e.div(key, 16))), 16)
-          let scores = e.at(part, e.add(offset, ScoreShape.powersAt))
-          return (0..<4).map {
-            let power = e.load(floats, e.at(scores, $0 * 64))
+          let powers = e.at(part, ScoreShape.powersAt)
+          return sums.indices.map {
+            let power = shape.loadPowers(e, powers, e.add(key, $0 * 16))
             return shape.reduction == .mean ? e.fma(power, factor, sums[$0]) : e.fmax(sums[$0], e.fmul(power, factor))
           }
         }
         let inside = e.splat(e.truncate(e.sub(left, key)), 16)
-        for v in 0..<4 {
+        for v in sums.indices {
           var sum = sums[v]
           if let onto {
             let other = e.load(floats, e.at(onto, e.add(offset, v * 64)))
@@ -351,6 +386,11 @@ struct ScoreSumKernel: Kernel, Hashable {
           e.store(e.select(counts, sum, ScorePoolKernel.outside(e, shape)), e.at(out, e.add(offset, v * 64)))
         }
       }
+      // Long pieces of every part as far as registers go: memory likes them better.
+      let most = e.target.hasAVX512 ? ScorePowers.span : 1
+      let rest = e.mul(e.div(left, 64 * most), 64 * most)
+      e.each(e.int(0), rest, e.int(64 * most)) { sum($0, groups: most) }
+      e.each(rest, left, e.int(64)) { sum($0, groups: 1) }
       if shape.pool > 1 {
         let signal = shape.raw(k, s, pitch: pitch, plane: plane)
         e.ifTrue(e.compare(chunk, LLVMIntEQ, e.int(0))) { ScorePoolKernel.fillFirstMargin(e, signal: signal) }

@@ -4,8 +4,11 @@ import CLLVM
 /// Which rows and heads a signal is made of, and where what they score lies between the kernels of one `score`.
 ///
 /// A sequence's parts lie in the step's partials, [chunk of 1024 keys][KV head][row][chosen head], each
-/// {f32 m[16], f32 l[16], f32 e[1024]}, m and l of groups of 64 keys; behind all parts come the signals that are still to
+/// {f32 m[16], f32 l[16], e[1024]}, m and l of groups of 64 keys; behind all parts come the signals that are still to
 /// be pooled. Nothing depends on other sequences but where it lies.
+///
+/// The powers e have the element type of the keys: at long contexts half the bytes of a signal are theirs. Rounded to bf16
+/// each of them is within 2^-9 of itself; l is the sum of those that are not rounded.
 struct ScoreShape: Hashable {
   enum Take: String, Hashable { case all, last, ends }
   enum Reduction: String, Hashable { case mean, max }
@@ -60,6 +63,22 @@ struct ScoreShape: Hashable {
   // offsets inside a part; a group's factor takes the place of its maximum
   static let sumsAt = 64
   static let powersAt = 128
+
+  func storePowers(_ e: Emitter, _ powers: LLVMValue, _ target: LLVMValue, _ key: LLVMValue) {
+    let p = e.at(target, e.mul(key, cache.element.byteCount))
+    switch cache.element {
+    case .f32: e.store(powers, p)
+    case .bf16: e.store(e.roundToBF16(powers), p, align: 2)
+    }
+  }
+  /// The powers of 16 keys.
+  func loadPowers(_ e: Emitter, _ source: LLVMValue, _ key: LLVMValue) -> LLVMValue {
+    let p = e.at(source, e.mul(key, cache.element.byteCount))
+    switch cache.element {
+    case .f32: return e.load(e.vector(e.f32, 16), p)
+    case .bf16: return e.widenBF16(e.load(e.vector(e.i16, 16), p, align: 2))
+    }
+  }
 
   /// What surrounds a signal that is still to be pooled: the widest filter's half.
   static let marginBytes = 128 * 4

@@ -56,6 +56,9 @@ public struct CPUTarget: Hashable, Sendable, CustomStringConvertible {
   /// Best first.
   public static let all = CPULevel.allCases.map { CPUTarget($0) }
 
+  /// Rows of a register tile, on any target.
+  static let mostRows = all.map(\.tile.rows).max() ?? 1
+
   /// The best target that this machine runs.
   ///
   /// - Throws: `DiagnosticError` with id `unsupported-cpu` if there is none.

@@ -145,9 +145,9 @@ final class Emitter {
   func store(_ value: LLVMValue, _ p: LLVMValue, align: Int = 4) {
     LLVMSetAlignment(LLVMBuildStore(builder, value, typed(p, LLVMTypeOf(value))), UInt32(align))
   }
-  /// Asks for a cache line that is read soon.
-  func prefetch(_ p: LLVMValue) {
-    intrinsic("llvm.prefetch", [p, int32(0), int32(3), int32(1)], overload: [pointer])
+  /// Asks for a cache line that is read soon: into every cache, or past the first one, which has no room for it yet.
+  func prefetch(_ p: LLVMValue, pastFirst: Bool = false) {
+    intrinsic("llvm.prefetch", [p, int32(0), int32(pastFirst ? 2 : 3), int32(1)], overload: [pointer])
   }
   func loadInt(_ p: LLVMValue, _ offset: Int = 0) -> LLVMValue { load(i64, at(p, offset), align: 8) }
   func loadInt32(_ p: LLVMValue, _ offset: Int = 0) -> LLVMValue { extend(load(i32, at(p, offset))) }
