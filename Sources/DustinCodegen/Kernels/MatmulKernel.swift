@@ -5,7 +5,7 @@ import CLLVM
 ///     for item in my share of (panels of 64 columns) x (groups of 96 rows):
 ///       for tile of up to R rows in the group, V vectors of the panel:
 ///         acc[R][V] = 0
-///         for unit in 0 ..< units:  acc[r][v] = dot(acc[r][v], panel[unit][v], x[r][unit])
+///         for unit in 0 ..< units:  acc[r][v] = dot(acc[r][v], panel[unit][v], x[r][unit]), fetching part of the next panel
 ///         epilogue: + bias, swiglu, residual + acc; store
 ///
 /// A panel is [units][64] 32-bit lanes. With swiglu its columns are 32 of the gate, then the same 32 of the up weight.
@@ -69,19 +69,30 @@ struct MatmulKernel: Kernel, Hashable {
       let end = e.minimum(rows, e.add(row0, Self.rowGroup))
       let w = e.at(weights, e.mul(panel, units * Self.panel * 4))
       let size = k.e.target.tile.rows
-      let full = e.loop(row0, e.sub(end, e.int(size - 1)), e.int(size), carried: [row0]) { row, _ in
-        tile(e, rows: size, row, panel, w, base)
-        return [e.add(row, size)]
-      }[0]
+      // Of many rows the first tile alone would wait for memory: the tiles before it bring its panel near, a quarter each.
+      // Few rows wait for memory all the time, and ask for what they have.
+      let quarter = units * Self.panel
+      let isMany = e.compare(e.sub(end, row0), LLVMIntSGE, e.int(4 * size))
+      func fetched(_ number: LLVMValue) -> LLVMValue {
+        e.select(isMany, e.at(w, e.mul(e.add(e.and(number, 3), 4), quarter)), w)
+      }
+      let (full, tiles) = { ($0[0], $0[1]) }(
+        e.loop(row0, e.sub(end, e.int(size - 1)), e.int(size), carried: [row0, e.int(0)]) { row, carried in
+          tile(e, rows: size, row, panel, w, fetched(carried[1]), base)
+          return [e.add(row, size), e.add(carried[1], 1)]
+        })
       let rest = e.sub(end, full)
       for count in 1..<max(size, 2) where count < size {
-        e.ifTrue(e.compare(rest, LLVMIntEQ, e.int(count))) { tile(e, rows: count, full, panel, w, base) }
+        e.ifTrue(e.compare(rest, LLVMIntEQ, e.int(count))) {
+          tile(e, rows: count, full, panel, w, fetched(tiles), base)
+        }
       }
     }
   }
 
   private func tile(
-    _ e: Emitter, rows: Int, _ row: LLVMValue, _ panel: LLVMValue, _ w: LLVMValue, _ base: Operands
+    _ e: Emitter, rows: Int, _ row: LLVMValue, _ panel: LLVMValue, _ w: LLVMValue, _ fetched: LLVMValue,
+    _ base: Operands
   ) {
     guard let x = base.x, let out = base.out else { return }
     let width = e.target.tile.vectors
@@ -97,6 +108,7 @@ struct MatmulKernel: Kernel, Hashable {
         var next = accumulators
         let lane = e.at(w, e.mul(unit, Self.panel * 4))
         let weights = vectors.map { dot.packed(e, e.at(lane, $0 * 64)) }
+        e.prefetch(e.at(fetched, e.mul(unit, 64)), pastFirst: true)
         for r in 0..<rows {
           let broadcast = dot.broadcast(e, e.at(e.at(xRow, e.mul(unit, dot.rowUnitBytes)), r * xRowBytes))
           for v in vectors.indices {
