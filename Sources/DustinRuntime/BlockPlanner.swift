@@ -30,9 +30,12 @@ struct BlockPlanner {
   /// Blocks before another size has its first turn, and blocks of others before it has its next one.
   private static let settling = 6
   private static let interval = 48
-  /// Share of a round's time behind drafting that a smaller set may need, and what an old measurement, or a guess at blocks
-  /// without the middle level, may be short of.
-  private static let hope = (time: 0.6, gain: 1.15, guess: 1.3)
+  /// Share of a round's time behind drafting that a smaller set may need before it was measured.
+  private static let hopedTime = 0.6
+  /// What an old measurement may be short of.
+  private static let hopedGain = 1.15
+  /// What blocks without the middle level may give more than is guessed before they were measured.
+  private static let hopedGuess = 1.3
 
   let gamma: Int
   let mostRounds: Int
@@ -151,7 +154,7 @@ struct BlockPlanner {
     }
     let none = Choice(rounds: 0, size: choice.size)
     // A try is short, and shows what the guess is worth.
-    let hope = direct.tested == 0 ? Self.hope.guess : 1
+    let hope = direct.tested == 0 ? Self.hopedGuess : 1
     if rate(none, costs[choice.size] ?? known) * hope > most, blocksWithout < patience { return none }
     return trial(costs, most) ?? choice
   }
@@ -163,10 +166,10 @@ struct BlockPlanner {
       if sizes[size].blocks > 0 {
         guard blocks - sizes[size].lastBlock >= Self.interval, let costs = costs[size] else { continue }
         let choice = best(size: size, costs)
-        if rate(choice, costs) * Self.hope.gain > most { return choice }
+        if rate(choice, costs) * Self.hopedGain > most { return choice }
       } else if size + 1 < sizes.count, sizes[size + 1].blocks > 0, let larger = costs[size + 1] {
         var costs = larger
-        costs.round = costs.draft + (costs.round - costs.draft) * Self.hope.time
+        costs.round = costs.draft + (costs.round - costs.draft) * Self.hopedTime
         var choice = best(size: size + 1, costs)
         guard rate(choice, costs) > most else { continue }
         choice.size = size

@@ -180,6 +180,6 @@ struct CalibrateCommand: ParsableCommand {
       hash.add(book.title.utf8)
       for tokens in book.tokens { for token in tokens { hash.add(low32: Int(token)) } }
     }
-    return String(hash.value, radix: 16)
+    return hash.text
   }
 }

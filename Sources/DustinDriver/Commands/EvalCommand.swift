@@ -266,7 +266,7 @@ struct EvalCommand: ParsableCommand {
 private func fingerprint(ofFile path: String) throws -> String {
   var hash = ByteHash()
   hash.add(try readFile(path))
-  return String(hash.value, radix: 16)
+  return hash.text
 }
 
 /// Pairs that verify as presets say, of the same two models and with what their sparsity file knows.

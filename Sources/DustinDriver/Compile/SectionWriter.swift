@@ -110,7 +110,6 @@ extension CompiledPair {
 
   /// Writes the executable, and the file of its weights if it does not hold them itself. After an error neither
   /// is there, or both are as they were, but for one: when the weights' new name, which comes last, fails.
-  ///
   func write(to path: String, weights: String?, runner: [UInt8]) throws -> Written {
     func application(_ elsewhere: ContentTable?, weightsBytes: Int) throws -> Written {
       var sections = SectionWriter()

@@ -68,7 +68,10 @@ final class Evaluation {
     for (number, prompt) in prompts.enumerated() {
       try checkInterruption()
       let name = numbered("prompt \(prompt.length) \(prompt.id)", &seen)
-      if isDone(name) { continue }
+      if isDone(name) {
+        progress.skip(number + 1)
+        continue
+      }
       let context = try session.prepare(prompt.tokens)
       let outputs = try session.targets.map {
         try $0.generate(context, maxNewTokens: prompt.maxNewTokens, options: session.options())
@@ -113,7 +116,10 @@ final class Evaluation {
     for (number, window) in windows.enumerated() {
       try checkInterruption()
       let name = numbered("window \(length) \(window.book) \(window.start)", &seen)
-      if isDone(name) { continue }
+      if isDone(name) {
+        progress.skip(number + 1)
+        continue
+      }
       let context = try session.prepare(window.context)
       if tasks.perplexity || probe != nil {
         try text(context, window, length, tasks, probe)

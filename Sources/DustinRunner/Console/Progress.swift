@@ -59,6 +59,9 @@ package struct PartProgress {
     }
   }
 
+  /// A part was done before; so many are, it included.
+  package mutating func skip(_ done: Int) { bar.update(done, of: total) }
+
   /// - Parameters:
   ///   - done: parts, this one included.
   ///   - what: a word about this one.

@@ -54,7 +54,10 @@ extension Evaluation {
     for (number, item) in items.enumerated() {
       try checkInterruption()
       let name = "longbench \(item.dataset) \(item.id) \(number)"
-      if isDone(name) { continue }
+      if isDone(name) {
+        progress.skip(number + 1)
+        continue
+      }
       guard let dataset = LongBench.dataSet(item.dataset) else { continue }
       let most = min(dataset.answerTokens, max(1, limit - 16))
       let tokens = cutMiddle(session.tokenizer.encode(template.prompt(item)), to: limit - most)
