@@ -48,6 +48,7 @@ public final class ModelDrafter: Drafter {
   private let running: [Int]
   /// What `look` makes is made of the rows of a round.
   private let looksAtRows: Bool
+  /// Rows of a sequence that one step of the draft takes.
   private let mostRows: Int
   private var context = DraftContext(sampling: Sampling())
   private var slots: [Int: Slot] = [:]
@@ -104,6 +105,8 @@ public final class ModelDrafter: Drafter {
       return
     }
     if let look, readsOwnSets {
+      // A cache that a caller brings may hold the sums of an earlier run.
+      for cache in caches { cache.clearValues(running) }
       _ = try engine.step(look.name, caches.map { StepRows($0) })
       for index in slots.keys { slots[index]?.age = 0 }
     }

@@ -102,6 +102,7 @@ extension ErrorCases {
           %l = score %q, cache(%kc), onto(%o) {scale = 1, take = last} : f32[L] // error 8 type-rule: score: 'onto' is f32[C], the signal f32[L]
           %m = score %q, cache(%kc), onto(%o), beside(%y) {scale = 1, take = last} : f32[L] // error 8 result-type: score: '%m' is f32[C], not f32[L]
           %n = score %q, cache(%kc), onto(%r), beside(%y) {scale = 1, take = last} : f32[C] // error 8 running-role: score: '%r' must be an argument with role running or a later version of one
+          %v = score %q, cache(%kc), onto(%o), beside(%y) {scale = 2, take = last} : f32[C] // error 8 type-rule: score: 'beside' must be attention of the same scale
           %s = score %q, cache(%kc), onto(%o), beside(%y) {scale = 1, take = last} : f32[C]
           %t = pool %o {width = 3} : f32[C] // error 8 running-order: pool: '%o' is read although 'score' has written its next version
           %u = score %q, cache(%kc), onto(%s), beside(%y) {scale = 1, take = last} : f32[C]
@@ -118,7 +119,7 @@ extension ErrorCases {
         func @a(%s: f32[C] {role = running}, %t: f32[C] {role = running}, %i: i32[S] {role = running}, %x: f32[T] {role = running}) -> () { // error 6 argument-role: in '@a': the argument '%i' is a set, i32[S]: its role must be round or static, not running // error 6 argument-role: in '@a': the argument '%x' has role running but is no signal
           return
         }
-        func @b(%q: f32[T, 4, 16], %kc: f32[L, 2, 16] {role = cache}, %vc: f32[L, 2, 16] {role = cache}, %s: f32[C] {role = running}) -> (f32[C] {role = running}) { // error 6 cache-order: in '@b': '%s' is returned although 'score' has written its next version
+        func @b(%q: f32[T, 4, 16], %kc: f32[L, 2, 16] {role = cache}, %vc: f32[L, 2, 16] {role = cache}, %s: f32[C] {role = running}) -> (f32[C] {role = running}) { // error 6 running-order: in '@b': '%s' is returned although 'score' has written its next version
           %y = attend %q, cache(%kc, %vc) {scale = 1} : f32[T, 4, 16]
           %n = score %q, cache(%kc), onto(%s), beside(%y) {scale = 1, take = last} : f32[C]
           return %s

@@ -20,7 +20,7 @@ extension Operation {
       let bytes = caches.reduce(0) { $0 + $1.type.positionBytes }
       return CacheRead(set: set, bytes: bytes, isAttention: true)
     case "score":
-      // Attention has read the keys.
+      // Attention has read the keys, where rows are few: many rows read them once more, which is not counted.
       if isBesideAttention { return nil }
       guard let keys = self[group: "cache"].first?.type, let all = keys.shape.dropFirst().first?.fixedValue, all > 0,
         let heads = operands.first?.type.shape.dropFirst().first?.fixedValue

@@ -11,8 +11,8 @@ extension OpDefinition {
       positions of j's block of b; the blocks start at multiples of b
       s[j] = mean (`reduce` = max: maximum) over rows and heads of p[r, h, j]; a result f32[KV, L] keeps the heads of each
       KV head apart; s += onto (reduce = max: the greater one); then s[j] = max of s[j'] over |j' - j| <= pool / 2
-      with `beside`: the products q k of that attention are used again, so no key is read twice; j < C, the positions of
-      `onto`, which other tokens of the round may follow, and the result takes the place of `onto`
+      with `beside`: in a step of few rows the products q k of that attention are used again, and no key is read twice;
+      j < C, the positions of `onto`, which other tokens of the round may follow, and the result takes the place of `onto`
       """,
     operandGroups: [
       OperandGroupSpec("", 1...1, "q: [T, H, D], of the cache's element type"),
@@ -78,6 +78,8 @@ extension OpDefinition {
     try rule(
       attend.operands == op.operands && attend[group: "cache"].first == op[group: "cache"].first,
       "'beside' must be attention of the same q over the same keys")
+    try rule(
+      op.attributes.float("scale") == attend.attributes.float("scale"), "'beside' must be attention of the same scale")
     try rule(op.attributes.word("take") == "last", "beside attention only the last row counts: take = last")
     try rule(op.attributes["bound"] == nil, "beside attention there are scores, no bounds")
     try rule((op.attributes.int("pool") ?? 1) == 1, "beside attention nothing is pooled: the sum is not complete")

@@ -103,7 +103,8 @@ struct FunctionVerifier {
       } else if let source = sources[value] {
         report("return-role", "\(show(value)) is a view of \(show(source)): only attention can read it")
       } else if let op = overwritten[value] {
-        report("cache-order", "\(show(value)) is returned although '\(op)' has written its next version")
+        report(
+          value.isCache ? "cache-order" : "running-order", "\(show(value)) is returned although '\(op)' has written its next version")
       } else if role == .cache, !value.isCache {
         report("return-role", "\(show(value)) is returned with role cache but is no cache")
       } else if role != .cache, value.isCache {

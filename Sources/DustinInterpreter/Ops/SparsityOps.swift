@@ -81,7 +81,7 @@ extension OpEvaluation {
     let planes = stride(from: 0, to: length > 0 ? floats.count : 0, by: max(1, length)).flatMap {
       pooled(Array(floats[$0..<$0 + length]), width: width)
     }
-    return [.tensor(Tensor(.f32, resultShapes[0], rounding: planes))]
+    return [.tensor(Tensor(.f32, signal.shape, rounding: planes))]
   }
 
   func select() throws -> [Interpreter.Argument] {

@@ -20,8 +20,8 @@ import DustinIR
 /// that their weights in the sum stay the same too.
 ///
 /// The bytes are those of a position and of `rows` rows of the draft: fused, every row reads and writes the running f32
-/// sum of each layer; else the keys of the chosen heads' KV heads are read once. The products themselves stay in buffers
-/// of the cores' caches either way.
+/// sum of each layer; else the keys of the chosen heads' KV heads are read once. The products themselves, 4 KB a head and
+/// 1,024 keys of each row, are not counted: they lie in buffers either way.
 public struct FuseLookAhead: Pass {
   public let name = "fuse-lookahead"
   public let summary = "Lets the draft's attention kernel make the look-ahead scores, where that moves fewer bytes."
@@ -73,7 +73,7 @@ public struct FuseLookAhead: Pass {
     context.noteChange()
   }
 
-  /// Nil where the draft's attention reads through a set, or compares other rows or keys than the score.
+  /// Nil where the draft's attention reads through a set, or compares other rows or keys than the score, or by another scale.
   private func pair(_ score: Operation, _ look: Function, _ draft: Function) -> Pair? {
     guard let rows = score.operands.first, let keys = score[group: "cache"].first,
       score.attributes.word("take") ?? "all" == "all", score.attributes["bound"] == nil,
@@ -81,6 +81,7 @@ public struct FuseLookAhead: Pass {
     else { return nil }
     let attend = draft.body.first { operation in
       guard operation.name == "attend", operation.operands.first == query, operation[group: "after"].isEmpty,
+        operation.attributes.float("scale") == score.attributes.float("scale"),
         let cache = operation[group: "cache"].first
       else { return false }
       return draft.cacheArgument(of: cache).name == keys.name
@@ -88,10 +89,13 @@ public struct FuseLookAhead: Pass {
     return attend.map { Pair(score: score, rows: rows, attend: $0) }
   }
 
-  /// The last score of a chain through `onto`, whose result is all that anybody else needs, as a result of @look.
+  /// The last score of a chain through `onto`, whose result is all that anybody else needs, as a result of @look. All fold
+  /// alike, and only the last one pools: otherwise the sum over rows would mean something else.
   private func chainEnd(_ scores: [Operation], _ look: Function) -> Operation? {
     for (index, score) in scores.enumerated() {
       guard score[group: "onto"] == (index == 0 ? [] : [scores[index - 1].result]) else { return nil }
+      guard score.attributes.word("reduce") == scores[0].attributes.word("reduce") else { return nil }
+      if index < scores.count - 1, score.attributes.int("pool") ?? 1 > 1 { return nil }
       let users = look.body.count { $0.allOperands.contains(score.result) }
       guard users == (index == scores.count - 1 ? 0 : 1) else { return nil }
       if index < scores.count - 1, look.returns.contains(score.result) { return nil }
