@@ -153,8 +153,7 @@ final class FusedScoreTests: XCTestCase {
         }
       }
     }
-    // As in `ScoreTests`.
-    let bound: Float = one.element == .bf16 ? 2.5e-6 + 1 / 512 : 2.5e-6
+    let bound = one.element == .bf16 ? ScoreTests.boundOfBF16 : ScoreTests.bound
     XCTAssertLessThanOrEqual(worst, bound, "\(one), seed \(seed)")
     return worst
   }

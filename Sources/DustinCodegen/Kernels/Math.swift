@@ -29,7 +29,8 @@ extension Emitter {
     return scale(p, byPowerOfTwo: shifted, zeroWhere: x, below: -126)
   }
 
-  /// 2^x for x <= 127, within 2^-13 of itself, for numbers that are rounded to bf16; 2^-126 below -126.
+  /// 2^x for x <= 127, within 2^-13 of itself, for numbers that are rounded to bf16; 2^-126 below -126, which is what
+  /// masked keys get: no sum of a span notices it, and `ScoreSumKernel` masks them.
   func exp2ForBF16(_ x: LLVMValue) -> LLVMValue {
     let limited = fmax(x, constant(-126, like: x))
     let (n, shifted) = nearestInteger(limited)
@@ -54,7 +55,8 @@ extension Emitter {
     let integers = vector(i32, lanes)
     return bitcast(add(bitcast(p, integers), shl(bitcast(shifted, integers), 23)), type)
   }
-  /// The same; 0 where x is so low that p and n mean nothing.
+
+  /// p * 2^n by adding n to the exponent; 0 where x is so low that p and n mean nothing.
   private func scale(
     _ p: LLVMValue, byPowerOfTwo shifted: LLVMValue, zeroWhere x: LLVMValue, below low: Double
   ) -> LLVMValue {

@@ -67,7 +67,10 @@ struct ScoreKernel: Kernel, Hashable {
       e.each(e.int(0), rows, e.int(Self.rowGroup)) { row0 in
         let end = e.minimum(rows, e.add(row0, Self.rowGroup))
         pack(k, s, row0, end, first: first, count: count)
-        let following = e.at(keys, e.mul(k.count(\.threads), Int(DUSTIN_CHUNK) * cache.positionBytes))
+        let threads = k.count(\.threads)
+        let following = e.select(
+          e.compare(e.add(chunk, threads), LLVMIntSLT, chunks),
+          e.at(keys, e.mul(threads, Int(DUSTIN_CHUNK) * cache.positionBytes)), keys)
         multiply(k, row0, end, keys: keys, left: left, following: following, parts: parts, functions)
       }
     }
@@ -93,7 +96,7 @@ struct ScoreKernel: Kernel, Hashable {
     }
   }
 
-  /// - Parameter following: Keys of the thread's next chunk.
+  /// - Parameter following: Keys of the thread's next chunk if the head has one, else these again.
   private func multiply(
     _ k: KernelBuilder, _ row0: LLVMValue, _ end: LLVMValue, keys: LLVMValue, left: LLVMValue, following: LLVMValue,
     parts: LLVMValue, _ functions: [(Int, LLVMValue)]
@@ -123,7 +126,6 @@ struct ScoreKernel: Kernel, Hashable {
             e.at(k.scratch(), productsAt),
           ])
       }
-      let most = functions[0].0
       let rest = e.loop(row0, e.sub(end, e.int(most - 1)), e.int(most), carried: [row0]) { row, _ in
         tile(functions[0].1, row)
         return [e.add(row, most)]

@@ -8,7 +8,7 @@ import CLLVM
 /// be pooled. Nothing depends on other sequences but where it lies.
 ///
 /// The powers e have the element type of the keys: at long contexts half the bytes of a signal are theirs. Rounded to bf16
-/// each of them is within 2^-9 of itself; l is the sum of those that are not rounded.
+/// each of them is within 2^-8 of itself, and the exponential within 2^-13; l is the sum of those that are not rounded.
 struct ScoreShape: Hashable {
   enum Take: String, Hashable { case all, last, ends }
   enum Reduction: String, Hashable { case mean, max }

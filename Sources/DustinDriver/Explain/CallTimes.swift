@@ -81,8 +81,7 @@ struct CallTimes {
     var functions: [Function] = []
     for name in Self.measured(model) {
       guard let calls = model.plan.calls(of: name), let compiled = engine.model.program.function(name) else { continue }
-      let takesTokens = compiled.arguments.contains { $0.name == "ids" }
-      let share = [takesTokens ? StepRows(cache, tokens) : StepRows(cache)]
+      let share = [compiled.takesTokens ? StepRows(cache, tokens) : StepRows(cache)]
       // What this context has no rows for, such as the choice at the prompt's end, has no time either.
       guard (try? engine.step(name, share)) != nil else { continue }
       let best = try model.callSeconds(of: name, in: engine, share, runs: runs)
@@ -95,7 +94,7 @@ struct CallTimes {
           family: call.family, kernel: call.kernel, operation: call.operation,
           bytes: isFirst ? Self.bytes(call.operation, model.module, length: cache.length) : 0, seconds: seconds)
       }
-      functions.append(Function(name: name, rows: takesTokens ? tokens.count : 0, calls: timed))
+      functions.append(Function(name: name, rows: compiled.takesTokens ? tokens.count : 0, calls: timed))
     }
     return functions
   }

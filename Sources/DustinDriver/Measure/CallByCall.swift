@@ -81,3 +81,8 @@ extension LoadedModel {
         perSequence: type.shape.first == .fixed(1)))
   }
 }
+
+extension Program.Function {
+  /// Whether a step of it is fed tokens; others read what earlier steps left.
+  var takesTokens: Bool { arguments.contains { $0.name == "ids" } }
+}

@@ -69,7 +69,8 @@ struct RoundBenchReport {
         let parts = step.kernels.prefix(8).map {
           "\($0.name) \(fixed(100 * $0.seconds / max(step.seconds, 1e-12), 0)) %"
         }
-        text += "  @\(step.function), \(line.batch) x \(step.rows) row\(step.rows == 1 ? "" : "s"): "
+        let rows = step.rows == 0 ? counted(line.batch, "sequence") : "\(line.batch) x \(counted(step.rows, "row"))"
+        text += "  @\(step.function), \(rows): "
         text += "\(fixed(step.seconds * 1e3, 2)) ms: \(parts.joined(separator: ", "))\n"
       }
     }

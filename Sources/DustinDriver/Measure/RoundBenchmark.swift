@@ -34,7 +34,7 @@ struct RoundBenchmark {
   /// One function over all sequences of a batch.
   struct Step {
     let function: String
-    /// Of each sequence.
+    /// Of each sequence; 0: it reads none.
     let rows: Int
     /// Seconds of each kernel family, the longest first.
     let kernels: [(name: String, seconds: Double)]
@@ -162,12 +162,12 @@ struct RoundBenchmark {
       throws
     {
       guard let compiled = model.compiled.program.function(function) else { return }
-      let takesTokens = compiled.arguments.contains { $0.name == "ids" }
       let share = sequences.compactMap { sequence in
-        cache(sequence).map { takesTokens ? StepRows($0, sequence.prompt.prefix(rows)) : StepRows($0) }
+        cache(sequence).map { compiled.takesTokens ? StepRows($0, sequence.prompt.prefix(rows)) : StepRows($0) }
       }
       let kernels = try model.kernelSeconds(of: function, in: engine, share, runs: max(runs, 5))
-      steps.append(Step(function: function, rows: rows, kernels: kernels))
+      let read = compiled.takesTokens || compiled.arguments.contains { $0.role == "rows" } ? rows : 0
+      steps.append(Step(function: function, rows: read, kernels: kernels))
     }
     if let model = pair.draft, let draft {
       try measure(model, draft, "draft", rows: 1) { $0.draft }

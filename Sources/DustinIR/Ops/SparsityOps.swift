@@ -5,8 +5,8 @@ extension OpDefinition {
     name: "score", summary: "A signal: how much some query rows and heads attend to every committed position.",
     meaning: """
       rows: all, the last one, or the first and the last one (`take`); heads: `heads`, query head h reads KV head h / (H / KV)
-      p[r, h, j] = softmax over j < L of scale * sum_d q[r, h, d] * k[j, d]; compiled code rounds those of bf16 keys before it
-      sums them, each by 2^-9 of itself at most
+      p[r, h, j] = softmax over j < L of scale * sum_d q[r, h, d] * k[j, d]; compiled code rounds those of bf16 keys to
+      bf16 before it sums them, each by 2^-8 of itself at most
       with `bound` = b: p[r, h, j] = scale * sum_d max(q_d * max_i k[i, d], q_d * min_i k[i, d]), i over the committed
       positions of j's block of b; the blocks start at multiples of b
       s[j] = mean (`reduce` = max: maximum) over rows and heads of p[r, h, j]; a result f32[KV, L] keeps the heads of each

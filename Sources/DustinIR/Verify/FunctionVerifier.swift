@@ -104,7 +104,8 @@ struct FunctionVerifier {
         report("return-role", "\(show(value)) is a view of \(show(source)): only attention can read it")
       } else if let op = overwritten[value] {
         report(
-          value.isCache ? "cache-order" : "running-order", "\(show(value)) is returned although '\(op)' has written its next version")
+          value.isCache ? "cache-order" : "running-order",
+          "\(show(value)) is returned although '\(op)' has written its next version")
       } else if role == .cache, !value.isCache {
         report("return-role", "\(show(value)) is returned with role cache but is no cache")
       } else if role != .cache, value.isCache {
