@@ -102,7 +102,7 @@ extension ErrorCases {
           %l = score %q, cache(%kc), onto(%o) {scale = 1, take = last} : f32[L] // error 8 type-rule: score: 'onto' is f32[C], the signal f32[L]
           %m = score %q, cache(%kc), onto(%o), beside(%y) {scale = 1, take = last} : f32[L] // error 8 result-type: score: '%m' is f32[C], not f32[L]
           %n = score %q, cache(%kc), onto(%r), beside(%y) {scale = 1, take = last} : f32[C] // error 8 running-role: score: '%r' must be an argument with role running or a later version of one
-          %other = score %q, cache(%kc), onto(%o), beside(%y) {scale = 2, take = last} : f32[C] // error 8 type-rule: score: 'beside' must be attention of the same scale
+          %other = score %q, cache(%kc), onto(%o), beside(%y) {scale = 2, take = last} : f32[C] // error 12 type-rule: score: 'beside' must be attention of the same scale
           %s = score %q, cache(%kc), onto(%o), beside(%y) {scale = 1, take = last} : f32[C]
           %t = pool %o {width = 3} : f32[C] // error 8 running-order: pool: '%o' is read although 'score' has written its next version
           %u = score %q, cache(%kc), onto(%s), beside(%y) {scale = 1, take = last} : f32[C]
