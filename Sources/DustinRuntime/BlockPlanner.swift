@@ -40,12 +40,12 @@ struct BlockPlanner {
   let gamma: Int
   let mostRounds: Int
 
-  // Sums that fade, begun with weak guesses.
+  // Sums that fade, begun with guesses; that of the agreement outweighs what bad luck in one block says.
   private struct Sums {
     var tokens = 2.0 * 3
     var rounds = 2.0
-    var agreed = 2.0 * 0.9
-    var tested = 2.0
+    var agreed = 16.0 * 0.95
+    var tested = 16.0
     var blocks = 0
     /// Blocks of all sizes before its last one.
     var lastBlock = 0
