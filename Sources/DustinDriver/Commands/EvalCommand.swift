@@ -175,11 +175,11 @@ struct EvalCommand: ParsableCommand {
     evaluation.file = resume
     var wasInterrupted = false
     do { try measure(evaluation) } catch is Interrupted { wasInterrupted = true } catch {
-      // What was measured is told before what went wrong.
-      try? output(evaluation, wasInterrupted: true)
+      // What was measured is told before what went wrong; nothing takes no report's place.
+      if evaluation.hasFigures { try? output(evaluation, wasInterrupted: true) }
       throw error
     }
-    try output(evaluation, wasInterrupted: wasInterrupted)
+    if evaluation.hasFigures || !wasInterrupted { try output(evaluation, wasInterrupted: wasInterrupted) }
     if wasInterrupted { throw Interrupted() }
   }
 

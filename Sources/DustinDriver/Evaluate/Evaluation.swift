@@ -20,6 +20,7 @@ final class Evaluation {
   var cells: [EvaluationCell] { state.cells }
   var plain: [Int: SpeedTally] { state.plain }
   var longBench: [LongBenchTally] { state.longBench }
+  var hasFigures: Bool { !cells.isEmpty || !longBench.isEmpty }
   var lengths: [Int] { Set(cells.map(\.length)).sorted() }
 
   func cell(_ mode: EvaluationMode, _ length: Int) -> EvaluationCell? {

@@ -104,6 +104,18 @@ final class ReportTests: XCTestCase {
     }
   }
 
+  func testAnEvaluationWithoutFiguresLeavesTheReportThatIsThere() throws {
+    let folder = try TemporaryFolder()
+    let path = try folder.write("report.html", "earlier figures")
+    let run = dustin([
+      "eval", "-m", target, "-md", draft, "-t", "1", "--lengths", "512", "--task", "retrieval", "--books",
+      "\(folder.path)/none", "--report", path,
+    ])
+    XCTAssertEqual(run.status, 1)
+    XCTAssertTrue(run.errors.contains("/none'"), run.errors)
+    XCTAssertEqual(String(decoding: try readFile(path), as: UTF8.self), "earlier figures")
+  }
+
   private func books(_ folder: TemporaryFolder) throws -> String {
     let text = String(decoding: try readFile("\(root)/examples/books/treasure-island.txt"), as: UTF8.self)
     _ = try folder.write("island.txt", String(decoding: Array(text.utf8).prefix(9000), as: UTF8.self))
