@@ -17,4 +17,4 @@ void dustin_set_error(const char *text) { snprintf(message, sizeof message, "%s"
 const char *dustin_error(void) { return message; }
 
 // The mark by which 'dustin compile' knows the object: `runnerMark` of DustinRunner.
-const char *dustin_version(void) { return "DUSTIN RUNNER 0.1, format 1, runtime 2."; }
+const char *dustin_version(void) { return "DUSTIN RUNNER 0.1, format 1, runtime 3."; }

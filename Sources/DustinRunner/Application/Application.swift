@@ -12,7 +12,7 @@ package let dustinVersion = "0.1"
 
 /// Stands in every runner, so that `dustin compile` can tell whether a file is one that reads what it writes: the tool's
 /// version, that of `ContentTable` and that of the ABI. One literal, which the file then holds as it is.
-package let runnerMark = "DUSTIN RUNNER 0.1, format 1, runtime 2."
+package let runnerMark = "DUSTIN RUNNER 0.1, format 1, runtime 3."
 
 /// Runs an executable that `dustin compile` made, and returns its exit code: 0, 1 after an error, 64 for arguments that
 /// it does not understand, 130 after Ctrl-C, 141 when the reader of standard output went away.
