@@ -51,7 +51,7 @@ public struct FuseLookAhead: Pass {
     let scores = look.body.filter { $0.name == "score" }
     // Nothing to decide, or fused already.
     if scores.isEmpty { return }
-    let pairs = scores.compactMap { pair($0, look, draft) }
+    let pairs = scores.compactMap { pair($0, draft) }
     guard pairs.count == scores.count else {
       return decide("keys only: the draft's attention does not compute all products", module, context)
     }
@@ -74,7 +74,7 @@ public struct FuseLookAhead: Pass {
   }
 
   /// Nil where the draft's attention reads through a set, or compares other rows or keys than the score, or by another scale.
-  private func pair(_ score: Operation, _ look: Function, _ draft: Function) -> Pair? {
+  private func pair(_ score: Operation, _ draft: Function) -> Pair? {
     guard let rows = score.operands.first, let keys = score[group: "cache"].first,
       score.attributes.word("take") ?? "all" == "all", score.attributes["bound"] == nil,
       let query = zip(draft.returns, draft.returnRoles).first(where: { $0.name == rows.name && $1 == .rows })?.0
@@ -107,7 +107,9 @@ public struct FuseLookAhead: Pass {
     _ pairs: [Pair], _ last: Operation, _ look: Function, _ draft: Function, _ module: Module, _ context: PassContext
   ) throws {
     let old = last.result.type
-    let positions = declarePositions(old.shape.last ?? .fixed(0), in: module)
+    // A dim of its own for the positions that a round scores: while it proposes, the draft's cache grows.
+    let bound = old.shape.last.flatMap { module.bound(of: $0) } ?? 1
+    let positions = module.declareDim("C", .bounded(bound), mayBeShared: false)
     let type = TensorType(.f32, old.shape.dropLast() + [positions])
     let seen = try draft.take("seen", type, role: .running, name)
     var sum = seen
@@ -142,18 +144,6 @@ public struct FuseLookAhead: Pass {
     // Nobody reads the rows any more. The caches stay: their positions are those of the signal.
     look.drop(arguments: Set(pairs.map(\.rows)))
     for function in module.functions { function.dropRows(Set(pairs.map(\.rows.name)), unlessTakenIn: module) }
-  }
-
-  /// A dim of its own for the positions that a round scores: while it proposes, the draft's cache grows.
-  private func declarePositions(_ length: Dim, in module: Module) -> Dim {
-    var free = "C"
-    var number = 1
-    while module.dims.contains(where: { $0.name == free }) {
-      free = "C\(number)"
-      number += 1
-    }
-    module.dims.append(DimDeclaration(free, .bounded(module.bound(of: length) ?? 1)))
-    return .named(free)
   }
 }
 

@@ -35,15 +35,7 @@ extension SetSize {
     } else {
       rule = .bounded(budget)
     }
-    var free = name
-    var number = 1
-    while let known = module.dims.first(where: { $0.name == free }) {
-      if known.rule == rule { return .named(free) }
-      free = "\(name)\(number)"
-      number += 1
-    }
-    module.dims.append(DimDeclaration(free, rule))
-    return .named(free)
+    return module.declareDim(name, rule, mayBeShared: true)
   }
 
   func attributes(quotas: [Int]? = nil, cover: Double? = nil) -> AttributeList {
@@ -52,6 +44,23 @@ extension SetSize {
       ("quotas", quotas.map { .array($0.map { .int($0) }) }), ("cover", cover.map { .float($0) }),
       ("granularity", granularity == 1 ? nil : .int(granularity)),
     ])
+  }
+}
+
+extension Module {
+  /// Declares a dim under the name, or a free one like it, and gives it.
+  ///
+  /// - Parameter mayBeShared: a dim of such a name that is declared alike serves too.
+  func declareDim(_ name: String, _ rule: DimDeclaration.Rule, mayBeShared: Bool) -> Dim {
+    var free = name
+    var number = 1
+    while let known = dims.first(where: { $0.name == free }) {
+      if mayBeShared, known.rule == rule { return .named(free) }
+      free = "\(name)\(number)"
+      number += 1
+    }
+    dims.append(DimDeclaration(free, rule))
+    return .named(free)
   }
 }
 
