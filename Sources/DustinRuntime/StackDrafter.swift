@@ -220,15 +220,14 @@ public final class StackDrafter: Drafter {
 
   public func learn(_ outcomes: [DraftOutcome], seconds: Double) {
     var rows = 0
-    var last: BlockPlanner.Choice?
+    var common: BlockPlanner.Choice?
     for outcome in outcomes {
       rows += outcome.proposed + 1
       guard outcome.proposed > 0, let choice = slots[outcome.index]?.choice else { continue }
       slots[outcome.index]?.planner.learn(
         accepted: outcome.accepted, of: outcome.proposed, BlockPlanner.Choice(rounds: choice.rounds))
       slots[outcome.index]?.planner.endBlock(BlockPlanner.Choice(rounds: choice.rounds))
-      if last == nil { planner.endBlock(choice) }
-      last = choice
+      common = common ?? choice
       planner.learn(accepted: outcome.accepted, of: outcome.proposed, choice)
       if choice.rounds > 0 {
         let looked = min(outcome.accepted + 1, outcome.proposed)
@@ -240,6 +239,7 @@ public final class StackDrafter: Drafter {
         }
       }
     }
+    if let common { planner.endBlock(common) }
     costs.add(dense: seconds, rows: outcomes.isEmpty ? 0 : rows / outcomes.count)
   }
 
